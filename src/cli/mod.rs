@@ -1,0 +1,111 @@
+//! The command line: what was typed, handed to the rooms, answered through one writer.
+//!
+//! Each subcommand is a module with `Args` (what clap read) and `run(args, io)`. stdout is the answer,
+//! stderr is talk. Exit codes have three meanings and one home, `Exit`.
+
+pub mod daemon;
+pub mod hwinfo;
+pub mod params;
+pub mod plan;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: yes, done.
+    Yes,
+    /// 1: the answer is no (infeasible, short, not verified).
+    No,
+    /// 2: could not (usage, configuration, environment).
+    CouldNot,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Yes => 0.into(),
+            Exit::No => 1.into(),
+            Exit::CouldNot => 2.into(),
+        }
+    }
+}
+
+/// The two streams of a command, as arguments so that tests can read them.
+pub struct Io<'a> {
+    /// The answer.
+    pub out: &'a mut dyn Write,
+    /// Talk: progress, warnings, hints.
+    pub err: &'a mut dyn Write,
+}
+
+/// `damocles-worker`: runs and prepares sealing on this host.
+#[derive(Debug, Parser)]
+#[command(name = "damocles-worker", version, about = "Run Filecoin sealing on this host")]
+pub struct WorkerCli {
+    #[command(subcommand)]
+    pub command: WorkerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkerCommand {
+    Daemon(daemon::Args),
+    Params(params::Args),
+}
+
+/// `damocles-worker-util`: looks at machines and plans them.
+#[derive(Debug, Parser)]
+#[command(name = "damocles-worker-util", version, about = "Inspect machines and plan Filecoin sealing on them")]
+pub struct UtilCli {
+    #[command(subcommand)]
+    pub command: UtilCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UtilCommand {
+    Hwinfo(hwinfo::Args),
+    Plan(plan::Args),
+}
+
+/// Runs `damocles-worker` with this process's arguments and streams.
+pub fn worker_main() -> ExitCode {
+    main_of(|io| match WorkerCli::parse().command {
+        WorkerCommand::Daemon(args) => daemon::run(args, io),
+        WorkerCommand::Params(args) => params::run(args, io),
+    })
+}
+
+/// Runs `damocles-worker-util` with this process's arguments and streams.
+pub fn util_main() -> ExitCode {
+    main_of(|io| match UtilCli::parse().command {
+        UtilCommand::Hwinfo(args) => hwinfo::run(args, io),
+        UtilCommand::Plan(args) => plan::run(args, io),
+    })
+}
+
+/// Runs a command on the process's streams and turns its end into an exit code. A reader that went away
+/// (`hwinfo | head`) is no failure.
+fn main_of(command: impl FnOnce(&mut Io) -> Result<Exit>) -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let ended = command(&mut Io { out: &mut out, err: &mut err }).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Yes.into(),
+        Err(error) => {
+            let _ = writeln!(err, "error: {error:#}");
+            Exit::CouldNot.into()
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}

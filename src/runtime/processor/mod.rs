@@ -1,0 +1,78 @@
+//! Where stage work is done: submitted, then polled.
+//!
+//! A stage takes seconds to hours, so a worker hands it over and comes back. Today one executor exists,
+//! `in_process`: a thread of the daemon per task. Child processes will stand behind the same trait.
+
+pub mod in_process;
+
+use super::stage::*;
+
+/// A stage's work, complete in itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    AddPieces(AddPiecesTask),
+    TreeD(TreeDTask),
+    Pc1(Pc1Task),
+    Pc2(Pc2Task),
+    C1(C1Task),
+    C2(C2Task),
+    Transfer(TransferTask),
+}
+
+/// The answer to the task of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    AddPieces(Vec<PieceInfo>),
+    TreeD,
+    Pc1(Opaque),
+    Pc2(Pc2Output),
+    C1(Opaque),
+    C2(C2Output),
+    Transfer,
+}
+
+/// A stage that ended without an answer, and the reason as text: all that a child's wire can carry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{stage}: {reason}")]
+pub struct StageError {
+    pub stage: &'static str,
+    pub reason: String,
+}
+
+impl Task {
+    /// The stage's name, as in the configuration and on the wire.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::AddPieces(_) => "add_pieces",
+            Self::TreeD(_) => "tree_d",
+            Self::Pc1(_) => "pc1",
+            Self::Pc2(_) => "pc2",
+            Self::C1(_) => "c1",
+            Self::C2(_) => "c2",
+            Self::Transfer(_) => "transfer",
+        }
+    }
+}
+
+/// A submitted task whose answer has not been taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TaskTicket(pub u64);
+
+/// Where a submitted task stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskState {
+    /// Waits for a slot of its stage.
+    Queued,
+    /// Is being worked on.
+    Running,
+    /// Has ended; the ticket is used up.
+    Ended(Result<Output, StageError>),
+}
+
+/// Something that does stage work. Never blocks its caller.
+pub trait Executor: Send + Sync {
+    /// Hands over a task.
+    fn submit(&self, task: Task) -> TaskTicket;
+    /// Where the task stands; the end is told once.
+    fn poll(&self, ticket: TaskTicket) -> TaskState;
+}
