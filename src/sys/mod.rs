@@ -1,1 +1,3 @@
-//! (to come)
+//! EFFECTS: what touches the host. Reads and acts, never decides.
+
+pub mod durable;
