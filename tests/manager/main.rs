@@ -1,0 +1,4 @@
+//! The two sector managers from outside, through the calls that a worker makes.
+
+mod embedded;
+mod rig;
