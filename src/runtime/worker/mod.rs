@@ -112,6 +112,11 @@ impl Worker {
         self.store.root()
     }
 
+    /// The persistent stores that sectors go to.
+    pub fn stores(&self) -> &[PersistentStore] {
+        &self.parts.stores
+    }
+
     /// The stage that is being worked on, if one is.
     pub fn stage_in_flight(&self) -> Option<&'static str> {
         match self.pending {
