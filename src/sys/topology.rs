@@ -44,12 +44,9 @@ pub enum TopologyError {
 /// Loads a topology, forbidden CPUs and nodes included.
 pub fn load(source: &Source) -> Result<Topology, TopologyError> {
     match source {
-        Source::ThisMachine => {
-            finish(TopologyBuilder::new()).map_err(|reason| TopologyError::ThisMachine { reason })
-        }
+        Source::ThisMachine => finish(TopologyBuilder::new()).map_err(|reason| TopologyError::ThisMachine { reason }),
         Source::Xml(path) => {
-            let xml =
-                fs::read_to_string(path).map_err(|source| TopologyError::Read { path: path.clone(), source })?;
+            let xml = fs::read_to_string(path).map_err(|source| TopologyError::Read { path: path.clone(), source })?;
             if let Some(found) = xml_version(&xml).filter(|version| !is_readable(version)) {
                 return Err(TopologyError::XmlVersion { path: path.clone(), found: found.to_owned() });
             }
