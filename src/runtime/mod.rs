@@ -4,6 +4,7 @@
 //! gaps). Edges behind small traits: `manager`, `processor`, `store`, `proofs`. `worker` knows the traits;
 //! only `daemon` names the concrete types.
 
+pub mod daemon;
 pub mod limit;
 pub mod manager;
 pub mod processor;

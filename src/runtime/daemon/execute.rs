@@ -7,10 +7,9 @@ use crate::{
         proofs,
         store::transfer::transfer,
     },
-    sys::durable,
     worker_config::{Limitation, Processors},
 };
-use std::{error::Error, fs};
+use std::error::Error;
 
 /// The daemon's executor under the configuration's limits.
 pub(super) fn executor(processors: &Processors) -> InProcess {
@@ -27,10 +26,7 @@ fn perform(task: Task) -> Result<Output, String> {
     match task {
         Task::AddPieces(task) => proofs::add_pieces(&task).map(Output::AddPieces).map_err(told),
         Task::TreeD(task) => proofs::tree_d(&task).map(|_| Output::TreeD).map_err(told),
-        Task::Pc1(task) => {
-            proofs::ensure_parent_cache(task.registered_proof).map_err(told)?;
-            proofs::pc1(&task).map(Output::Pc1).map_err(told)
-        }
+        Task::Pc1(task) => proofs::pc1(&task).map(Output::Pc1).map_err(told),
         Task::RestoreReplica(task) => restore_replica(&task).map(|()| Output::RestoreReplica),
         Task::Pc2(task) => proofs::pc2(&task).map(Output::Pc2).map_err(told),
         Task::C1(task) => proofs::c1(&task).map(Output::C1).map_err(told),
@@ -42,9 +38,7 @@ fn perform(task: Task) -> Result<Output, String> {
 /// pc2's files first: a crash in between leaves no tree that belongs to another replica.
 fn restore_replica(task: &RestoreReplicaTask) -> Result<(), String> {
     proofs::clean_before_pc2_again(&task.cache_dir).map_err(told)?;
-    fs::copy(&task.staged_file, &task.sealed_file)
-        .map_err(|e| format!("copy {} to {}: {e}", task.staged_file.display(), task.sealed_file.display()))?;
-    durable::sync_file(&task.sealed_file).map_err(told)
+    proofs::remake_sealed(&task.staged_file, &task.sealed_file, task.registered_proof.sector_size()).map_err(told)
 }
 
 /// The error and its causes, joined as one line for the operator.

@@ -6,6 +6,7 @@
 pub mod in_process;
 
 use super::stage::*;
+use crate::units::SealProof;
 use std::{path::PathBuf, time::Duration};
 
 /// A stage's work, complete in itself.
@@ -27,6 +28,7 @@ pub enum Task {
 /// the library takes any tree file that is there as complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreReplicaTask {
+    pub registered_proof: SealProof,
     pub staged_file: PathBuf,
     pub sealed_file: PathBuf,
     pub cache_dir: PathBuf,

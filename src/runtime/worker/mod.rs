@@ -334,7 +334,9 @@ impl Worker {
             warn!(sector = self.sector_name(), event = name, reason);
         }
         self.happen(event)?;
-        info!(sector = self.sector_name(), state = %self.record().state, "reached");
+        if self.record().state != prev {
+            info!(sector = self.sector_name(), state = %self.record().state, "reached");
+        }
         self.submit_report(prev, name, None);
         Ok(Step::Progressed)
     }

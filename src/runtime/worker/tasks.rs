@@ -51,7 +51,12 @@ pub(super) fn build(
             })
         }
         Action::RestoreReplica => {
-            Task::RestoreReplica(RestoreReplicaTask { staged_file: staged, sealed_file: sealed, cache_dir: cache })
+            Task::RestoreReplica(RestoreReplicaTask {
+                registered_proof: proof,
+                staged_file: staged,
+                sealed_file: sealed,
+                cache_dir: cache,
+            })
         }
         Action::Pc2 => {
             let Some(pc1out) = record.pc1.clone() else { return Ok(Err(lacking(record, "pc1's answer"))) };
