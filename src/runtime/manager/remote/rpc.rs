@@ -3,7 +3,7 @@
 //! Params are positional. A missing `result` is null: go-jsonrpc, which the field's managers use, leaves it
 //! out in older versions. Everything else has to be there, so that no stray JSON is taken for an answer.
 
-use crate::runtime::manager::{Answer, Call, wire::*};
+use crate::runtime::manager::{Answer, Call};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -115,7 +115,10 @@ fn read<T: DeserializeOwned>(result: &str) -> Result<T, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{SealProof, SectorSize};
+    use crate::{
+        runtime::manager::wire::*,
+        units::{SealProof, SectorSize},
+    };
 
     const SECTOR: SectorId = SectorId { miner: 1000, number: 7 };
     const ONES: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
