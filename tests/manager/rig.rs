@@ -18,7 +18,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
 
@@ -60,7 +60,7 @@ impl Rig {
 
     pub async fn try_open(&self) -> Result<Embedded, EmbeddedError> {
         let now = self.now_ms.clone();
-        let now = move || UNIX_EPOCH + Duration::from_millis(now.load(Ordering::SeqCst));
+        let now = move || at(&now);
         Embedded::open(self.options.clone(), self.verifier(), now).await
     }
 
@@ -74,6 +74,10 @@ impl Rig {
                 proof => Ok(proof == GOOD_PROOF),
             }
         })
+    }
+
+    pub fn now(&self) -> SystemTime {
+        at(&self.now_ms)
     }
 
     pub fn pass_epochs(&self, epochs: u64) {
@@ -101,6 +105,10 @@ impl Rig {
         let files = SectorPaths::new(id.miner, id.number).persisted(SectorSize::KiB2);
         files.into_iter().map(|(file, length)| (file, length.unwrap_or(100))).collect()
     }
+}
+
+fn at(now_ms: &AtomicU64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(now_ms.load(Ordering::SeqCst))
 }
 
 /// Makes a call and unwraps the answer of its variant.
