@@ -14,7 +14,8 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("filecoin_proofs", &["runtime::proofs"]),
     ("storage_proofs", &["runtime::proofs"]),
     ("handlebars", &["planner::render"]),
-    ("hwlocality", &["sys"]),
+    // `sys` loads a topology, `hwinfo` reads it.
+    ("hwlocality", &["sys", "hwinfo"]),
     ("sqlx", &["runtime::manager"]),
     ("clap", &["cli"]),
     // The proofs library answers with its errors.
