@@ -1,6 +1,9 @@
 //! The command line as a neighbour in a pipe: exit codes, streams, help, completions, manual pages.
 //!
-//! What a single command answers is tested with that command; here is what holds for all of them.
+//! What a single command answers is tested with that command; here is what holds for all of them, and for
+//! the scripts behind `make`.
+
+mod scripts;
 
 use assert_cmd::Command;
 use std::process::Stdio;

@@ -1,6 +1,6 @@
-//! How the proofs stack is linked.
+//! How the proofs stack is linked, and that each borrowed crate has its line in docs/ARCHITECTURE.md.
 //!
-//! Its crates' default features bring `opencl` and `multicore-sdr`. The first needs a vendor's toolkit, the
+//! The stack's crates' default features bring `opencl` and `multicore-sdr`. The first needs a vendor's toolkit, the
 //! second links hwloc a second time, which cannot share a build with hwlocality.
 
 use crate::{assert_tidy, tree};
@@ -58,6 +58,15 @@ fn locked_twice(lock: &str) -> Vec<String> {
         .collect()
 }
 
+// The crates of the manifest of which `page` does not speak.
+fn unexplained_crates(manifest: &str, page: &str) -> Vec<String> {
+    let manifest: Table = manifest.parse().expect("Cargo.toml is TOML: cargo has read it");
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let tables = kinds.iter().filter_map(|kind| manifest.get(*kind)?.as_table());
+    let names = tables.flat_map(|table| table.keys()).filter(|name| !page.contains(&format!("`{name}`")));
+    names.map(|name| format!("Cargo.toml: `{name}`: docs/ARCHITECTURE.md has no line on what it saves us")).collect()
+}
+
 fn read(name: &str) -> String {
     std::fs::read_to_string(tree::root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
@@ -72,8 +81,20 @@ fn hwloc_is_linked_once() {
     assert_tidy(locked_twice(&read("Cargo.lock")));
 }
 
+#[test]
+fn every_borrowed_crate_has_its_line_in_the_architecture() {
+    assert_tidy(unexplained_crates(&read("Cargo.toml"), &read("docs/ARCHITECTURE.md")));
+}
+
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crate_without_a_line_is_found() {
+        let manifest = "[dependencies]\nserde = '1'\n[dev-dependencies]\ninsta = '1'\n";
+        assert_eq!(unexplained_crates(manifest, "`serde`, insta").len(), 1);
+        assert!(unexplained_crates(manifest, "`serde`, `insta`").is_empty());
+    }
 
     #[test]
     fn default_features_are_found_in_every_kind_of_dependency() {
