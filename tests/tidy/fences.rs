@@ -63,7 +63,7 @@ fn strangers_crates(file: &TextFile) -> Vec<String> {
             let (name, homes) = CRATE_HOMES.iter().find(|(name, _)| found.what[0].starts_with(name))?;
             // A lone word may be anything, a variable for instance.
             let is_path = found.what.len() > 1;
-            (is_path && !homes.iter().any(|home| is_home(home)))
+            (is_path && !homes.iter().any(is_home))
                 .then(|| format!("{}: `{name}` is used by {homes:?} only", file.at(found.line)))
         })
         .collect()
