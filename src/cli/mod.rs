@@ -3,8 +3,10 @@
 //! Each subcommand is a module with `Args` (what clap read) and `run(args, io)`. stdout is the answer,
 //! stderr is talk. Exit codes have three meanings and one home, `Exit`.
 
+pub mod completions;
 pub mod daemon;
 pub mod hwinfo;
+pub mod man;
 pub mod params;
 pub mod plan;
 
@@ -56,6 +58,8 @@ pub struct WorkerCli {
 pub enum WorkerCommand {
     Daemon(daemon::Args),
     Params(params::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// `damocles-worker-util`: looks at machines and plans them.
@@ -70,6 +74,8 @@ pub struct UtilCli {
 pub enum UtilCommand {
     Hwinfo(hwinfo::Args),
     Plan(plan::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs `damocles-worker` with this process's arguments and streams.
@@ -77,6 +83,8 @@ pub fn worker_main() -> ExitCode {
     main_of(|io| match WorkerCli::parse().command {
         WorkerCommand::Daemon(args) => daemon::run(args, io),
         WorkerCommand::Params(args) => params::run(args, io),
+        WorkerCommand::Completions(args) => completions::run::<WorkerCli>(args, io),
+        WorkerCommand::Man(args) => man::run::<WorkerCli>(args, io),
     })
 }
 
@@ -85,6 +93,8 @@ pub fn util_main() -> ExitCode {
     main_of(|io| match UtilCli::parse().command {
         UtilCommand::Hwinfo(args) => hwinfo::run(args, io),
         UtilCommand::Plan(args) => plan::run(args, io),
+        UtilCommand::Completions(args) => completions::run::<UtilCli>(args, io),
+        UtilCommand::Man(args) => man::run::<UtilCli>(args, io),
     })
 }
 

@@ -1,0 +1,27 @@
+# The commands of this project, each a few words long; the work is in scripts/.
+#
+#   make run          show this machine, plan a worker.toml for it, seal a sector with it
+#   make test         everything that must hold; the seconds of each phase are printed
+#   make test-fast    the part of it that needs no proof parameters
+#   make test-slow    the part of it that makes proofs
+#   make lint         formatting and clippy, warnings are errors
+#   make docs         the crate's documentation, private items too, warnings are errors
+#   make commands     write docs/commands.md anew from the command line's definition
+#   make setup        install the Debian packages that are missing
+#   make clean        remove what was built (sealed sectors in run/ stay)
+#
+# For `make run`: RUN=folder (default run), TARGET=rate (1GiB/day), SECTORS=n (1), PLAN=new to plan again.
+
+export RUN TARGET SECTORS PLAN
+
+.PHONY: run test test-fast test-slow lint docs commands setup clean
+
+run: ; @scripts/run
+test: ; @scripts/test all
+test-fast: ; @scripts/test fast
+test-slow: ; @scripts/test slow
+lint: setup ; @scripts/lint
+docs: setup ; @RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+commands: setup ; @DAMOCLES_BLESS=1 cargo test --locked --quiet --test tidy docs_commands_md
+setup: ; @scripts/setup
+clean: ; @cargo clean

@@ -1,0 +1,49 @@
+//! `completions`: the shell's completion script, made from the same definition that parses.
+
+use super::{Exit, Io};
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+/// print the completion script of a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  damocles-worker completions bash > /etc/bash_completion.d/damocles-worker
+  damocles-worker-util completions zsh > ~/.zfunc/_damocles-worker-util")]
+pub struct Args {
+    /// The shell that will read the script.
+    shell: Shell,
+}
+
+/// Runs the command for the binary whose command line is `C`.
+pub fn run<C: CommandFactory>(args: Args, io: &mut Io) -> Result<Exit> {
+    io.out.write_all(&script::<C>(args.shell)).context("completions: writing the script")?;
+    Ok(Exit::Yes)
+}
+
+// Into memory first: clap_complete panics when its writer fails, and a reader may have gone away.
+fn script<C: CommandFactory>(shell: Shell) -> Vec<u8> {
+    let mut command = C::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{UtilCli, WorkerCli};
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_shell_gets_a_script_that_knows_the_binary_and_its_commands() {
+        for shell in Shell::value_variants() {
+            let worker = String::from_utf8(script::<WorkerCli>(*shell)).unwrap();
+            assert!(worker.contains("damocles-worker") && worker.contains("daemon"), "{shell}");
+            let util = String::from_utf8(script::<UtilCli>(*shell)).unwrap();
+            assert!(util.contains("damocles-worker-util") && util.contains("hwinfo"), "{shell}");
+            assert!(!util.contains("daemon"), "{shell}: a command of the other binary");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How the proofs stack is linked, and that each borrowed crate has its line in docs/ARCHITECTURE.md.
+//!
+//! The stack's crates' default features bring `opencl` and `multicore-sdr`. The first needs a vendor's toolkit, the
+//! second links hwloc a second time, which cannot share a build with hwlocality.
+
+use crate::{assert_tidy, tree};
+use toml::{Table, Value};
+
+const PROOFS: &[&str] = &["filecoin-proofs", "storage-proofs", "fr32", "filecoin-hashers"];
+const NEVER: &str = "multicore-sdr";
+
+fn bad_links(manifest: &str) -> Vec<String> {
+    let manifest: Table = manifest.parse().expect("Cargo.toml is TOML: cargo has read it");
+    let mut findings = Vec::new();
+    walk(&Value::Table(manifest), "", &mut findings);
+    findings
+}
+
+fn walk(value: &Value, path: &str, findings: &mut Vec<String>) {
+    match value {
+        Value::Table(table) => {
+            for (key, inner) in table {
+                let is_dependency = path.ends_with("dependencies");
+                if is_dependency
+                    && PROOFS.iter().any(|name| package(key, inner).starts_with(name))
+                    && has_defaults(inner)
+                {
+                    findings.push(format!("Cargo.toml: {path}.{key}: needs default-features = false"));
+                }
+                walk(inner, &format!("{path}.{key}"), findings);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| walk(item, path, findings)),
+        Value::String(text) if text.contains(NEVER) => {
+            findings.push(format!("Cargo.toml: {path}: `{NEVER}` links hwloc twice"));
+        }
+        _ => {}
+    }
+}
+
+// A dependency may be renamed by `package = "…"`.
+fn package<'a>(key: &'a str, dependency: &'a Value) -> &'a str {
+    dependency.get("package").and_then(Value::as_str).unwrap_or(key)
+}
+
+fn has_defaults(dependency: &Value) -> bool {
+    dependency.get("default-features").and_then(Value::as_bool) != Some(false)
+}
+
+fn locked_twice(lock: &str) -> Vec<String> {
+    let lock: Table = lock.parse().expect("Cargo.lock is TOML: cargo has written it");
+    let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
+    let names = packages.filter_map(|package| package.get("name")?.as_str());
+    // The binding that `multicore-sdr` brings.
+    names
+        .filter(|name| *name == "hwloc")
+        .map(|name| format!("Cargo.lock: `{name}` links hwloc a second time"))
+        .collect()
+}
+
+// The crates of the manifest of which `page` does not speak.
+fn unexplained_crates(manifest: &str, page: &str) -> Vec<String> {
+    let manifest: Table = manifest.parse().expect("Cargo.toml is TOML: cargo has read it");
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let tables = kinds.iter().filter_map(|kind| manifest.get(*kind)?.as_table());
+    let names = tables.flat_map(|table| table.keys()).filter(|name| !page.contains(&format!("`{name}`")));
+    names.map(|name| format!("Cargo.toml: `{name}`: docs/ARCHITECTURE.md has no line on what it saves us")).collect()
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(tree::root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn the_proofs_stack_is_linked_without_its_default_features() {
+    assert_tidy(bad_links(&read("Cargo.toml")));
+}
+
+#[test]
+fn hwloc_is_linked_once() {
+    assert_tidy(locked_twice(&read("Cargo.lock")));
+}
+
+#[test]
+fn every_borrowed_crate_has_its_line_in_the_architecture() {
+    assert_tidy(unexplained_crates(&read("Cargo.toml"), &read("docs/ARCHITECTURE.md")));
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_without_a_line_is_found() {
+        let manifest = "[dependencies]\nserde = '1'\n[dev-dependencies]\ninsta = '1'\n";
+        assert_eq!(unexplained_crates(manifest, "`serde`, insta").len(), 1);
+        assert!(unexplained_crates(manifest, "`serde`, `insta`").is_empty());
+    }
+
+    #[test]
+    fn default_features_are_found_in_every_kind_of_dependency() {
+        assert_eq!(bad_links("[dependencies]\nfilecoin-proofs = '19'\n").len(), 1);
+        assert_eq!(bad_links("[dev-dependencies]\nstorage-proofs-porep = { version = '19' }\n").len(), 1);
+        assert_eq!(
+            bad_links("[target.'cfg(unix)'.dependencies.x]\npackage = 'filecoin-proofs-api'\nversion = '19'\n").len(),
+            1
+        );
+        assert_eq!(
+            bad_links("[dependencies]\nfilecoin-proofs = { version = '19', default-features = false }\n").len(),
+            0
+        );
+    }
+
+    #[test]
+    fn multicore_sdr_is_found_wherever_it_is_asked_for() {
+        let dependency = "[dependencies]\nfilecoin-proofs = { version = '19', default-features = false, features = ['multicore-sdr'] }\n";
+        assert_eq!(bad_links(dependency).len(), 1);
+        assert_eq!(bad_links("[features]\nfast = ['storage-proofs-porep/multicore-sdr']\n").len(), 1);
+    }
+
+    #[test]
+    fn a_second_hwloc_in_the_lock_is_found() {
+        assert_eq!(locked_twice("[[package]]\nname = 'hwloc'\nversion = '0.5.0'\n").len(), 1);
+        assert_eq!(locked_twice("[[package]]\nname = 'hwlocality'\nversion = '1.0.0'\n").len(), 0);
+    }
+}
