@@ -55,7 +55,7 @@ async fn a_sector_goes_the_whole_way() {
     let state = ask!(manager, Call::ReportState(id, report("Finished")), Answer::ReportState);
     assert_eq!(state, SectorState { id, finalized: true, abort_reason: None });
 
-    let asked = rig.asked.lock().unwrap();
+    let asked = rig.asked.lock().unwrap().clone();
     let [(claim, bytes)] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((claim.comm_r, claim.comm_d, claim.sector_id), ([1; 32], [2; 32], id.number));
     assert_eq!((claim.ticket, claim.seed, claim.prover_id), (ticket.ticket.0, seed.seed.0, prover_id(MINER)));
