@@ -1,13 +1,168 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
 use super::{Exit, Io};
-use anyhow::Result;
+use crate::{
+    hwinfo,
+    machine::{self, Machine},
+    planner::{self, Attached, Manager, Plan, PlanError, Site, Target},
+    sys::Root,
+    units::{Rate, SectorSize},
+};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-/// plan a worker.toml for a machine and a target rate
+/// Plan a worker.toml for a machine and a target rate
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  damocles-worker-util plan --target 1MiB/day > worker.toml
+      for this machine, with 2KiB sectors and the manager inside the daemon
+  damocles-worker-util plan --target 20GiB/day --sector-size 512MiB --machine machine.json
+      for the machine whose `hwinfo --json` that is
+  damocles-worker-util plan --target 10MiB/h --sector-size 8MiB --manager /ip4/10.0.0.1/tcp/1789 \\
+      --sealing-dir /mnt/nvme0 --sealing-dir /mnt/nvme1 --attached store1=/mnt/store1 --miner 1234
+
+The file goes to stdout, the forecast to stderr.
+Exit code: 0 planned, 1 the machine does not reach the target, 2 could not plan.")]
+pub struct Args {
+    /// What to produce: a size per hour, day, week or month
+    #[arg(long, value_name = "RATE")]
+    target: Rate,
+    /// The sectors' size: 2KiB, 8MiB or 512MiB in this version
+    #[arg(long, value_name = "SIZE", default_value = "2KiB")]
+    sector_size: SectorSize,
+    /// Plan for the machine described in FILE (from `hwinfo --json`) instead of this one
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
+    /// The sector manager: `embedded`, or its address as multiaddr or URL
+    #[arg(long, value_name = "ADDR", default_value = "embedded")]
+    manager: String,
+    /// A folder for sealing stores; repeat it to spread the sealing threads
+    #[arg(long, value_name = "DIR", default_value = "./sealing")]
+    sealing_dir: Vec<PathBuf>,
+    /// A persistent store and its name; may be repeated
+    #[arg(long, value_name = "NAME=PATH", default_value = "persist=./persist", value_parser = parse_attached)]
+    attached: Vec<Attached>,
+    /// The miner (actor number): whose sectors the embedded manager hands out, or the only one served
+    #[arg(long, value_name = "N")]
+    miner: Option<u64>,
+    /// Productive days in a month, for targets per month
+    #[arg(long, value_name = "DAYS", default_value_t = 30.0)]
+    days_per_month: f64,
+    /// Print the plan as JSON, the file inside it
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
-pub fn run(_args: Args, _io: &mut Io) -> Result<Exit> {
-    anyhow::bail!("plan: not built yet")
+pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
+    let machine = match &args.machine {
+        Some(path) => read_machine(path)?,
+        None => hwinfo::this_machine(&Root::at("/"))?,
+    };
+    match planner::plan(&machine, &args.target(), &args.site()) {
+        Ok(plan) => {
+            write_plan(&plan, args.json, io)?;
+            Ok(Exit::Yes)
+        }
+        Err(no) if no.is_answer() => {
+            writeln!(io.err, "no: {no}")?;
+            if args.json {
+                write_refusal(&no, io)?;
+            }
+            Ok(Exit::No)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Args {
+    fn target(&self) -> Target {
+        Target { rate: self.target, sector_size: self.sector_size, days_per_month: self.days_per_month }
+    }
+
+    fn site(&self) -> Site {
+        Site {
+            // Only the literal word: a typo must never seal against a simulation.
+            manager: match self.manager.as_str() {
+                "embedded" => Manager::Embedded,
+                addr => Manager::Remote(addr.to_owned()),
+            },
+            sealing_dirs: self.sealing_dir.clone(),
+            attached: self.attached.clone(),
+            miner: self.miner,
+        }
+    }
+}
+
+fn parse_attached(text: &str) -> Result<Attached, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok(Attached { name: name.to_owned(), location: path.into() })
+        }
+        _ => Err("a persistent store is given as NAME=PATH, such as persist=./persist".to_owned()),
+    }
+}
+
+fn read_machine(path: &Path) -> Result<Machine> {
+    let context = || format!("read machine {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    machine::parse(&text).with_context(context)
+}
+
+fn write_plan(plan: &Plan, as_json: bool, io: &mut Io) -> Result<()> {
+    write_forecast(plan, io)?;
+    if as_json {
+        let mut answer = json!({ "feasible": true });
+        if let (Some(answer), serde_json::Value::Object(fields)) = (answer.as_object_mut(), serde_json::to_value(plan)?)
+        {
+            answer.extend(fields);
+        }
+        write_json(&answer, io)
+    } else {
+        io.out.write_all(plan.worker_toml.as_bytes())?;
+        Ok(())
+    }
+}
+
+fn write_forecast(plan: &Plan, io: &mut Io) -> io::Result<()> {
+    let capacity = &plan.capacity;
+    writeln!(
+        io.err,
+        "needed:     {:.2} sectors/h ({} of {} sectors)",
+        capacity.sectors_per_hour_needed, plan.target, plan.sector_size
+    )?;
+    writeln!(
+        io.err,
+        "expected:   {:.2} sectors/h with {} sealing threads",
+        capacity.sectors_per_hour_expected, capacity.sealing_threads
+    )?;
+    writeln!(io.err, "bottleneck: {}", capacity.bottleneck)?;
+    writeln!(io.err, "note:       stage times are estimates, not measured on {}", plan.hostname)
+}
+
+fn write_refusal(no: &PlanError, io: &mut Io) -> Result<()> {
+    let PlanError::Infeasible { target, sector_size, needed, possible, possible_rate: _, bottleneck } = no else {
+        return Ok(());
+    };
+    write_json(
+        &json!({
+            "feasible": false,
+            "target": target,
+            "sector_size": sector_size,
+            "sectors_per_hour_needed": needed,
+            "sectors_per_hour_possible": possible,
+            "bottleneck": bottleneck,
+        }),
+        io,
+    )
+}
+
+fn write_json(answer: &serde_json::Value, io: &mut Io) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *io.out, answer).map_err(io::Error::from)?;
+    writeln!(io.out)?;
+    Ok(())
 }

@@ -1,6 +1,15 @@
 //! The sealing runtime: from a worker configuration to proven sectors.
+//!
+//! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
+//! gaps). Edges behind small traits: `manager`, `processor`, `store`, `proofs`. `worker` knows the traits;
+//! only `daemon` names the concrete types.
 
+pub mod daemon;
+pub mod limit;
 pub mod manager;
 pub mod processor;
 pub mod proofs;
+pub mod sector;
 pub mod stage;
+pub mod store;
+pub mod worker;

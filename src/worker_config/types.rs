@@ -3,8 +3,15 @@
 //! What can be absent here is what has no default (a name, a cpuset); nothing else is an `Option`.
 //! Field names are the keys of the file. Units are types: sizes, durations and cpu lists have parsed.
 
-use crate::units::{Bytes, CpuList, HumanDuration, NodeId, SealProof, SectorSize};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use super::addr::{self, AddrError};
+use crate::units::{Bytes, CpuList, HumanDuration, NodeId, ParseError, SealProof, SectorSize};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
 
 /// A whole worker configuration, valid in itself (not yet judged against a machine).
 #[derive(Clone, Debug, PartialEq)]
@@ -166,15 +173,18 @@ pub enum StageName {
 }
 
 /// `[processors]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Processors {
     pub limitation: Limitation,
     /// Named locks and how many may hold each.
     pub ext_locks: BTreeMap<String, u32>,
     /// A ready tree-d file for empty sectors, by size.
     pub static_tree_d: BTreeMap<SectorSize, PathBuf>,
-    /// `[[processors.STAGE]]`, in the order of the file. A stage that is absent runs inside the daemon.
+    /// `[[processors.STAGE]]`, in the order of the file. A stage that is absent runs inside the daemon;
+    /// one that is there has at least one processor.
     pub stages: BTreeMap<StageName, Vec<Processor>>,
+    /// `[[processors.sealing_daemons]]`: helpers that run beside the stages for as long as the daemon does.
+    pub sealing_daemons: Vec<Processor>,
 }
 
 /// `[processors.limitation]`
@@ -198,7 +208,7 @@ pub struct Processor {
     pub cgroup: Cgroup,
     pub envs: BTreeMap<String, String>,
     pub numa_preferred: Option<NodeId>,
-    /// Absent: no limit of its own.
+    /// How many tasks it takes at once. Absent: no limit of its own.
     pub concurrent: Option<u32>,
     pub locks: Vec<String>,
     /// Default true.
@@ -212,4 +222,177 @@ pub struct Processor {
 pub struct Cgroup {
     pub group_name: Option<String>,
     pub cpuset: Option<CpuList>,
+}
+
+impl WorkerConfig {
+    /// Everything at its default: one store to seal in, one to persist to.
+    pub fn minimal(rpc_client: RpcClient, thread: impl Into<PathBuf>, attached: impl Into<PathBuf>) -> Self {
+        Self {
+            worker: Worker::default(),
+            metrics: Metrics::default(),
+            sector_manager: SectorManager { rpc_client, piece_token: None },
+            sealing: Sealing::default(),
+            sealing_thread: vec![SealingThread {
+                location: thread.into(),
+                plan: Plan::default(),
+                sealing: Sealing::default(),
+            }],
+            attached: vec![Attached { name: None, location: attached.into(), readonly: false }],
+            processors: Processors::default(),
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            name: None,
+            rpc_server: RpcServer::default(),
+            ping_interval: HumanDuration::secs(30),
+            local_pieces_dirs: Vec::new(),
+            scan_persist_stores: Vec::new(),
+        }
+    }
+}
+
+impl Default for RpcServer {
+    fn default() -> Self {
+        Self { host: "0.0.0.0".to_owned(), port: 17_890 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enable: false, http_listen: (Ipv4Addr::UNSPECIFIED, 9_000).into() }
+    }
+}
+
+impl RemoteManager {
+    /// The manager at a multiaddr or a URL.
+    ///
+    /// # Errors
+    /// What part of the address is wrong.
+    pub fn new(addr: &str) -> Result<Self, AddrError> {
+        let url = addr::manager_url(addr)?.url;
+        Ok(Self { addr: addr.to_owned(), url, headers: BTreeMap::new() })
+    }
+}
+
+impl Default for EmbeddedManager {
+    fn default() -> Self {
+        Self {
+            path: "./manager".into(),
+            miner: 1000,
+            proof_type: SealProof::v1_1(SectorSize::KiB2),
+            epoch: HumanDuration::secs(30),
+        }
+    }
+}
+
+impl Default for Sealing {
+    fn default() -> Self {
+        Self {
+            allowed_miners: Vec::new(),
+            allowed_sizes: Vec::new(),
+            enable_deals: false,
+            disable_cc: false,
+            max_deals: None,
+            min_deal_space: None,
+            max_retries: 5,
+            seal_interval: HumanDuration::secs(30),
+            recover_interval: HumanDuration::secs(60),
+            rpc_polling_interval: HumanDuration::secs(180),
+            ignore_proof_check: false,
+            request_task_max_retries: 3,
+            verify_after_pc2: false,
+        }
+    }
+}
+
+impl Default for Processor {
+    fn default() -> Self {
+        Self {
+            bin: None,
+            args: None,
+            stable_wait: HumanDuration::secs(5),
+            cgroup: Cgroup::default(),
+            envs: BTreeMap::new(),
+            numa_preferred: None,
+            concurrent: None,
+            locks: Vec::new(),
+            auto_restart: true,
+            inherit_envs: true,
+        }
+    }
+}
+
+impl Plan {
+    /// The name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sealer => "sealer",
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl StageName {
+    /// Every stage, in the order of a sector's life.
+    pub const ALL: [Self; 11] = [
+        Self::AddPieces,
+        Self::TreeD,
+        Self::Pc1,
+        Self::Pc2,
+        Self::SynthProof,
+        Self::C2,
+        Self::SnapEncode,
+        Self::SnapProve,
+        Self::Transfer,
+        Self::Unseal,
+        Self::WindowPost,
+    ];
+
+    /// The name in the file and on the processors' wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AddPieces => "add_pieces",
+            Self::TreeD => "tree_d",
+            Self::Pc1 => "pc1",
+            Self::Pc2 => "pc2",
+            Self::SynthProof => "synth_proof",
+            Self::C2 => "c2",
+            Self::SnapEncode => "snap_encode",
+            Self::SnapProve => "snap_prove",
+            Self::Transfer => "transfer",
+            Self::Unseal => "unseal",
+            Self::WindowPost => "window_post",
+        }
+    }
+
+    /// All names, for messages.
+    pub(super) fn list() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+impl fmt::Display for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for StageName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Self::ALL
+            .into_iter()
+            .find(|stage| stage.name() == text)
+            .ok_or_else(|| ParseError::new(text, "a stage", Self::list()))
+    }
 }

@@ -252,12 +252,19 @@ pub struct SectorFailure {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectorState {
-    #[serde(rename = "ID")]
+    /// The field's managers write `Id` here, and `ID` everywhere else.
+    #[serde(rename = "Id", alias = "ID")]
     pub id: SectorId,
+    /// The sector has ended, one way or the other.
     #[serde(rename = "Finalized")]
     pub finalized: bool,
-    #[serde(rename = "AbortReason")]
+    /// The field's managers write an empty text where there is none.
+    #[serde(rename = "AbortReason", default, deserialize_with = "text_unless_empty")]
     pub abort_reason: Option<String>,
+}
+
+fn text_unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

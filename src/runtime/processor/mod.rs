@@ -6,6 +6,8 @@
 pub mod in_process;
 
 use super::stage::*;
+use crate::units::SealProof;
+use std::{path::PathBuf, time::Duration};
 
 /// A stage's work, complete in itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,10 +15,23 @@ pub enum Task {
     AddPieces(AddPiecesTask),
     TreeD(TreeDTask),
     Pc1(Pc1Task),
+    /// Inside the daemon only: undo an interrupted pc2.
+    RestoreReplica(RestoreReplicaTask),
     Pc2(Pc2Task),
+    /// Inside the daemon only.
     C1(C1Task),
     C2(C2Task),
     Transfer(TransferTask),
+}
+
+/// Make the sealed file from the staged one again and remove what pc2 wrote: pc2 encodes in place, and
+/// the library takes any tree file that is there as complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreReplicaTask {
+    pub registered_proof: SealProof,
+    pub staged_file: PathBuf,
+    pub sealed_file: PathBuf,
+    pub cache_dir: PathBuf,
 }
 
 /// The answer to the task of the same name.
@@ -25,6 +40,7 @@ pub enum Output {
     AddPieces(Vec<PieceInfo>),
     TreeD,
     Pc1(Opaque),
+    RestoreReplica,
     Pc2(Pc2Output),
     C1(Opaque),
     C2(C2Output),
@@ -46,6 +62,7 @@ impl Task {
             Self::AddPieces(_) => "add_pieces",
             Self::TreeD(_) => "tree_d",
             Self::Pc1(_) => "pc1",
+            Self::RestoreReplica(_) => "restore_replica",
             Self::Pc2(_) => "pc2",
             Self::C1(_) => "c1",
             Self::C2(_) => "c2",
@@ -65,8 +82,8 @@ pub enum TaskState {
     Queued,
     /// Is being worked on.
     Running,
-    /// Has ended; the ticket is used up.
-    Ended(Result<Output, StageError>),
+    /// Has ended after running for so long; the ticket is used up.
+    Ended(Result<Output, StageError>, Duration),
 }
 
 /// Something that does stage work. Never blocks its caller.

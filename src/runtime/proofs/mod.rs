@@ -1,1 +1,31 @@
-//! The only user of the proofs library: stage tasks in, stage outputs out.
+//! The only user of the proofs library: stage tasks in, stage outputs out, keys and graphs kept trustworthy.
+//!
+//! ```text
+//! add_pieces ─► staged ─ tree_d ─► tree-d ─ pc1 ─► layers ─ pc2 ─► sealed, tree-c, tree-r-last, p_aux, t_aux
+//!                                                                     └ c1 ─► vanilla proofs ─ c2 ─► proof ─ verify_seal
+//! ```
+//!
+//! The library is written for runs that are not interrupted: it gives files their full length and final
+//! name first and their bytes later, and a later run loads whatever bears the name. So around it always
+//! holds here: a name that the library would trust is given only to finished, synced bytes
+//! (`tree_d`, `parent_cache`, `params`), and what it may have half written is removed before it is asked
+//! again (`clean_before_pc2_again`). It also panics where others return errors: `guard` makes errors of both.
+
+mod commit;
+mod convert;
+mod error;
+mod guard;
+mod parent_cache;
+mod pieces;
+mod precommit;
+mod stamp;
+mod tree_d;
+mod unseal;
+
+pub use commit::{c1, c2, verify_seal};
+pub use error::ProofsError;
+pub use parent_cache::{ensure_parent_cache, ensure_parent_cache_in};
+pub use pieces::add_pieces;
+pub use precommit::{clean_before_pc1_again, clean_before_pc2_again, clear_cache, pc1, pc2, remake_sealed};
+pub use tree_d::{link_static_tree_d, tree_d, tree_d_bytes};
+pub use unseal::{UnsealTask, unseal_range, unseal_whole};

@@ -1,0 +1,189 @@
+//! An hwloc topology into a `Machine`.
+//!
+//! hwloc's tree is walked once. Objects that the contract knows become parts; the others (L1, L2, memory-side
+//! caches) are looked through, so nothing that hangs below them is lost.
+
+use crate::{
+    machine::{Broken, Core, Machine, NumaNode, Part, PartKind, VERSION},
+    sys::{
+        host::HostError,
+        topology::{self, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject},
+    },
+    units::{Bytes, CpuList, NodeId},
+};
+use std::{collections::BTreeMap, ffi::CStr};
+
+/// What hwloc does not tell about a host.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub hostname: String,
+    /// Each node's own CPUs as the kernel lists them. Absent: worked out from the topology.
+    pub node_cpus: Option<BTreeMap<NodeId, CpuList>>,
+}
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("look at a machine through hwloc: what it says makes no sense: {}", .0.iter().map(Broken::to_string).collect::<Vec<_>>().join("; "))]
+    Broken(Vec<Broken>),
+}
+
+/// The machine that an XML export or a synthetic line describes.
+pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
+    collect(&topology::load(source)?, &Facts { hostname: name.to_owned(), node_cpus: None })
+}
+
+/// The machine that `topology` and `facts` describe.
+pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectError> {
+    let online = cpus(&topology.cpuset());
+    let mut root = part(topology.root_object(), PartKind::Machine);
+    let own = match &facts.node_cpus {
+        Some(own) => own.clone(),
+        None => own_cpus(&nodes_near(&root)),
+    };
+    settle(&mut root, &own, &online);
+    let machine = Machine {
+        version: VERSION,
+        hostname: facts.hostname.clone(),
+        allowed_cpus: cpus(&topology.allowed_cpuset()).and(&online),
+        offline_cpus: cpus(&topology.complete_cpuset()).minus(&online),
+        topology: root,
+    };
+    match machine.check() {
+        broken if broken.is_empty() => Ok(machine),
+        broken => Err(CollectError::Broken(broken)),
+    }
+}
+
+/// An object as a part, with everything inside it. Nodes still carry the CPUs that hwloc gives them.
+fn part(object: &TopologyObject, kind: PartKind) -> Part {
+    let size_bytes = match object.attributes() {
+        Some(ObjectAttributes::Cache(cache)) => cache.size().map(|size| Bytes(size.get())),
+        _ => None,
+    };
+    let mut part = Part {
+        kind,
+        os_index: if kind == PartKind::Machine { None } else { os_index(object) },
+        model: object.info("CPUModel").and_then(text),
+        memory_bytes: Bytes(0),
+        size_bytes,
+        nodes: Vec::new(),
+        parts: Vec::new(),
+        cores: Vec::new(),
+    };
+    fill(&mut part, object);
+    part
+}
+
+/// Puts what is inside `object` into `part`.
+fn fill(part: &mut Part, object: &TopologyObject) {
+    for child in object.memory_children() {
+        memory(part, child);
+    }
+    for child in object.normal_children() {
+        match kind_of(child.object_type()) {
+            Some(kind) => part.parts.push(self::part(child, kind)),
+            None => match child.object_type() {
+                // A PU outside any core is a core of its own: hwloc knows no more about it.
+                ObjectType::Core | ObjectType::PU => part.cores.push(Core {
+                    os_index: if child.object_type() == ObjectType::Core { os_index(child) } else { None },
+                    cpus: object_cpus(child),
+                }),
+                _ => fill(part, child),
+            },
+        }
+        // A node can hang on a single core; the core stays whole and the node moves to the part around it.
+        if child.object_type() == ObjectType::Core {
+            for node in child.memory_children() {
+                memory(part, node);
+            }
+        }
+    }
+}
+
+/// Puts a memory object's nodes into `part`: behind a memory-side cache there is another memory object.
+fn memory(part: &mut Part, object: &TopologyObject) {
+    if let (Some(ObjectAttributes::NUMANode(node)), Some(id)) = (object.attributes(), os_index(object)) {
+        part.nodes.push(NumaNode {
+            os_index: NodeId(id),
+            memory_bytes: Bytes(node.local_memory().map_or(0, |bytes| bytes.get())),
+            cpus: object_cpus(object),
+            subtype: object.subtype().and_then(text),
+        });
+    }
+    for child in object.memory_children() {
+        memory(part, child);
+    }
+}
+
+fn kind_of(object_type: ObjectType) -> Option<PartKind> {
+    Some(match object_type {
+        ObjectType::Package => PartKind::Package,
+        ObjectType::Die => PartKind::Die,
+        ObjectType::Group => PartKind::Group,
+        ObjectType::L5Cache => PartKind::L5,
+        ObjectType::L4Cache => PartKind::L4,
+        ObjectType::L3Cache => PartKind::L3,
+        _ => return None,
+    })
+}
+
+/// Every node with the CPUs that hwloc gives it.
+fn nodes_near(root: &Part) -> Vec<(NodeId, CpuList)> {
+    root.walk().into_iter().flat_map(|part| &part.nodes).map(|node| (node.os_index, node.cpus.clone())).collect()
+}
+
+/// Which node each CPU calls its own. hwloc gives a memory-only node the CPUs it is near to, so several nodes
+/// may claim a CPU: the narrowest claim is the CPU's own node, and of equal ones the lowest number, because
+/// kernels number the nodes with CPUs first.
+fn own_cpus(near: &[(NodeId, CpuList)]) -> BTreeMap<NodeId, CpuList> {
+    let mut owner: BTreeMap<u32, (usize, NodeId)> = BTreeMap::new();
+    for (id, cpus) in near {
+        let claim = (cpus.len(), *id);
+        for cpu in cpus.iter() {
+            owner.entry(cpu).and_modify(|best| *best = claim.min(*best)).or_insert(claim);
+        }
+    }
+    let mut own: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+    for (cpu, (_, id)) in owner {
+        own.entry(id).or_default().push(cpu);
+    }
+    own.into_iter().map(|(id, cpus)| (id, cpus.into_iter().collect())).collect()
+}
+
+/// Gives each node its own CPUs and each part the memory in it.
+fn settle(part: &mut Part, own: &BTreeMap<NodeId, CpuList>, online: &CpuList) -> Bytes {
+    for node in &mut part.nodes {
+        node.cpus = own.get(&node.os_index).map(|cpus| cpus.and(online)).unwrap_or_default();
+    }
+    let nodes: u64 = part.nodes.iter().map(|node| node.memory_bytes.0).sum();
+    let parts: u64 = part.parts.iter_mut().map(|part| settle(part, own, online).0).sum();
+    part.memory_bytes = Bytes(nodes + parts);
+    part.memory_bytes
+}
+
+fn os_index(object: &TopologyObject) -> Option<u32> {
+    object.os_index().and_then(|index| u32::try_from(index).ok())
+}
+
+fn object_cpus(object: &TopologyObject) -> CpuList {
+    object.cpuset().map(|set| cpus(&set)).unwrap_or_default()
+}
+
+/// hwloc's CPU sets are OS indices. An infinite set cannot be listed and does not name real CPUs.
+fn cpus(set: &hwlocality::cpu::cpuset::CpuSet) -> CpuList {
+    if set.weight().is_none() {
+        return CpuList::default();
+    }
+    set.iter_set().map(|cpu| usize::from(cpu) as u32).collect()
+}
+
+/// Text as hwloc has it, without the padding that firmware adds; nothing where nothing is left.
+fn text(raw: &CStr) -> Option<String> {
+    let words: Vec<_> = raw.to_string_lossy().split_whitespace().map(str::to_owned).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}

@@ -1,0 +1,150 @@
+//! machine.json into a `Machine`: version first, then shape, then sense.
+
+use super::{Broken, Machine, VERSION};
+use serde::Deserialize;
+
+/// Why a text is not a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Not JSON, or not of the contract's shape; the reason ends with line and column.
+    #[error("not a machine description: {0}; write one with `damocles-worker-util hwinfo --json`")]
+    Shape(#[from] serde_json::Error),
+    /// Written by another version of the contract.
+    #[error(
+        "machine description of version {found}, this program reads version {VERSION}; \
+         write it again with `damocles-worker-util hwinfo --json` of this release"
+    )]
+    Version { found: u64 },
+    /// The shape is right, the content contradicts itself.
+    #[error("machine description contradicts itself: {}", list(.0))]
+    Broken(Vec<Broken>),
+}
+
+fn list(broken: &[Broken]) -> String {
+    broken.iter().map(Broken::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Reads machine.json. Fields that are not known are ignored; a version that is not known is refused.
+pub fn parse(text: &str) -> Result<Machine, MachineError> {
+    // The version alone first: a file of another version should be told so, not that some field is missing.
+    #[derive(Deserialize)]
+    struct Head {
+        version: u64,
+    }
+    let Head { version } = serde_json::from_str(text)?;
+    if version != u64::from(VERSION) {
+        return Err(MachineError::Version { found: version });
+    }
+    let machine: Machine = serde_json::from_str(text)?;
+    match machine.check() {
+        broken if broken.is_empty() => Ok(machine),
+        broken => Err(MachineError::Broken(broken)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SMALL: &str = r#"{
+  "version": 1,
+  "hostname": "small",
+  "allowed_cpus": "0-1",
+  "offline_cpus": "2",
+  "topology": {
+    "kind": "machine",
+    "memory_bytes": 3072,
+    "nodes": [{ "os_index": 7, "memory_bytes": 1024, "cpus": "" }],
+    "parts": [{
+      "kind": "l3",
+      "memory_bytes": 2048,
+      "size_bytes": 512,
+      "nodes": [{ "os_index": 0, "memory_bytes": 2048, "cpus": "0-1" }],
+      "cores": [{ "cpus": "0-1" }]
+    }]
+  }
+}"#;
+
+    fn refused(from: &str, to: &str) -> String {
+        assert!(SMALL.contains(from), "{from}");
+        parse(&SMALL.replacen(from, to, 1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_machine_reads_back_as_it_was_written() {
+        let machine = parse(SMALL).unwrap();
+        let again = serde_json::to_string_pretty(&machine).unwrap();
+        assert_eq!(parse(&again).unwrap(), machine);
+        assert!(machine.node(crate::units::NodeId(7)).unwrap().is_memory_only());
+        assert_eq!(machine.l3_groups_of(machine.node_of(1).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn fields_of_a_later_release_are_ignored() {
+        let grown = SMALL.replacen("\"hostname\"", "\"disks\": [{\"model\": \"x\"}], \"hostname\"", 1);
+        assert_eq!(parse(&grown).unwrap(), parse(SMALL).unwrap());
+    }
+
+    #[test]
+    fn another_version_is_refused_before_its_shape_is_judged() {
+        let error = parse(r#"{"version": 2, "host": {}}"#).unwrap_err().to_string();
+        assert!(error.contains("version 2") && error.contains("reads version 1"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_a_machine_is_refused_with_its_line() {
+        for (text, place) in [
+            ("", "line 1"),
+            ("{", "line 1"),
+            ("[1]", "line 1"),
+            ("{\"version\": 1}", "hostname"),
+            ("{\"version\": \"1\"}", "line 1"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(place) && error.contains("hwinfo --json"), "{text}: {error}");
+        }
+        let error = refused("\"0-1\" }]\n", "\"1-0\" }]\n");
+        assert!(error.contains("not a cpu list") && error.contains("line 15"), "{error}");
+        assert!(refused("\"l3\"", "\"l9\"").contains("line 11"));
+        assert!(refused("2048,\n      \"size", "-1,\n      \"size").contains("line 12"));
+    }
+
+    #[test]
+    fn a_machine_that_contradicts_itself_is_refused_with_the_place() {
+        for (from, to, expected) in [
+            ("\"memory_bytes\": 3072", "\"memory_bytes\": 3", "topology.memory_bytes: is 3"),
+            ("\"os_index\": 7", "\"os_index\": 0", "topology.parts[0].nodes[0].os_index: there are two nodes 0"),
+            ("\"0-1\" }]\n", "\"\" }]\n", "topology.parts[0].cores[0].cpus: a core has at least one CPU"),
+            ("{ \"cpus\": \"0-1\" }", "{ \"cpus\": \"0-1\" }, { \"cpus\": \"1\" }", "cores[1].cpus: 1 belong"),
+            ("\"cpus\": \"\"", "\"cpus\": \"0\"", "nodes[0].cpus: 0 belong to another node"),
+            ("\"cpus\": \"\"", "\"cpus\": \"9\"", "nodes[0].cpus: 9 are not in the topology"),
+            ("\"allowed_cpus\": \"0-1\"", "\"allowed_cpus\": \"0-4\"", "allowed_cpus: 2-4 are not in"),
+            ("\"allowed_cpus\": \"0-1\"", "\"allowed_cpus\": \"\"", "allowed_cpus: no CPU"),
+            ("\"offline_cpus\": \"2\"", "\"offline_cpus\": \"1-2\"", "offline_cpus: 1 are in"),
+            ("\"machine\"", "\"package\"", "topology.kind"),
+            ("\"l3\"", "\"machine\"", "topology.parts[0].kind: only the outermost"),
+            ("\"memory_bytes\": 1024", "\"memory_bytes\": 18446744073709551615", "more than 2^64"),
+        ] {
+            let error = refused(from, to);
+            assert!(error.contains("contradicts itself") && error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(cut in 0usize..SMALL.len(), at in 0usize..SMALL.len(), byte in 32u8..127) {
+            let mut bytes = SMALL.as_bytes().to_vec();
+            bytes[at] = byte;
+            let text = String::from_utf8(bytes).unwrap();
+            let _ = parse(&text);
+            prop_assert!(parse(&text[..cut]).is_err());
+        }
+
+        #[test]
+        fn deep_nesting_is_an_error_not_a_crash(depth in 200usize..20_000) {
+            let text = format!("{{\"version\":1,\"topology\":{}", "{\"parts\":[".repeat(depth));
+            prop_assert!(parse(&text).is_err());
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A configuration judged against a host, before anything on it changes.
+//!
+//! The loader has judged the file in itself. Here: what this version cannot do, what the machine does not have,
+//! which folders and parameters are missing. Everything is found at once.
+
+use super::Options;
+use crate::{
+    machine::Machine,
+    runtime::proofs::params::{self, ParamsKind},
+    units::{CpuList, SealProof},
+    worker_config::{Processor, RpcClient, StageName, WorkerConfig},
+};
+use serde::Serialize;
+
+/// The host that a configuration is judged against.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    pub machine: &'a Machine,
+    /// Whether it is the host we are on: only then paths and parameters can be looked at.
+    pub here: bool,
+}
+
+/// What was found. With a problem the daemon does not start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    pub problems: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Findings {
+    fn problem(&mut self, text: String) {
+        self.problems.push(text);
+    }
+    fn warning(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+}
+
+/// Judges `config` against `host`. Looks at files and folders; changes nothing, asks no network.
+pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
+    let mut found = Findings::default();
+    unsupported(config, options, &mut found);
+    for (stage, index, processor) in processors(config) {
+        placement(&format!("processors.{stage}[{index}]"), processor, host.machine, &mut found);
+    }
+    if host.here {
+        folders(config, &mut found);
+        static_tree_d(config, &mut found);
+        parameters(config, options, &mut found);
+    } else {
+        found.warning("judged against another machine: folders and proof parameters were not looked at".into());
+    }
+    found
+}
+
+fn processors(config: &WorkerConfig) -> impl Iterator<Item = (StageName, usize, &Processor)> {
+    config.processors.stages.iter().flat_map(|(stage, processors)| {
+        processors.iter().enumerate().map(|(index, processor)| (*stage, index, processor))
+    })
+}
+
+fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
+    let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
+    if options.crash.is_some() && !embedded {
+        found.problem("--crash-at kills the daemon on purpose: only with sector_manager.rpc_client.addr = \"embedded\"".into());
+    }
+    for (index, thread) in config.sealing_thread.iter().enumerate() {
+        let key = format!("sealing_thread[{index}] ({})", thread.location.display());
+        if thread.sealing.enable_deals {
+            found.problem(format!("{key}: enable_deals = true: sectors with deals are not supported in this version; set it to false"));
+        }
+        if thread.sealing.verify_after_pc2 {
+            found.problem(format!("{key}: verify_after_pc2 = true: not supported in this version; set it to false"));
+        }
+        if thread.location.join("config.toml").exists() {
+            found.warning(format!("{key}: config.toml in the store is not read: hot reload is not supported in this version"));
+        }
+    }
+    if config.metrics.enable {
+        found.warning("metrics.enable = true: metrics are not served in this version".into());
+    }
+    if !config.worker.scan_persist_stores.is_empty() {
+        found.warning("worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into());
+    }
+    if !config.attached.iter().any(|attached| !attached.readonly) {
+        found.problem("attached: no writable store, so finished sectors have nowhere to go; add an [[attached]]".into());
+    }
+    for (stage, index, processor) in processors(config) {
+        in_process_only(&format!("processors.{stage}[{index}]"), processor, options, found);
+    }
+}
+
+/// Stages run inside the daemon in this version. What a processor's table asks for beyond that must not vanish.
+fn in_process_only(key: &str, processor: &Processor, options: &Options, found: &mut Findings) {
+    if let Some(bin) = &processor.bin {
+        found.problem(format!("{key}.bin = {:?}: external processors are not supported in this version", bin.display()));
+        return;
+    }
+    let mut lost = Vec::new();
+    if let Some(cpus) = &processor.cgroup.cpuset {
+        lost.push(format!("cgroup.cpuset = \"{cpus}\""));
+    }
+    if let Some(node) = processor.numa_preferred {
+        lost.push(format!("numa_preferred = {node}"));
+    }
+    lost.extend(processor.envs.iter().map(|(name, value)| format!("envs {name} = {value:?}")));
+    if !processor.locks.is_empty() {
+        lost.push(format!("locks = {:?}", processor.locks));
+    }
+    if lost.is_empty() {
+        found.warning(format!("{key}: the stage runs inside the daemon in this version"));
+        return;
+    }
+    let text = format!("{key}: the stage runs inside the daemon in this version, without {}", lost.join(", "));
+    if options.allow_unpinned {
+        found.warning(text);
+    } else {
+        found.problem(format!("{text}; remove the table, or run with --allow-unpinned"));
+    }
+}
+
+fn placement(key: &str, processor: &Processor, machine: &Machine, found: &mut Findings) {
+    if let Some(cpus) = &processor.cgroup.cpuset {
+        let missing = cpus.minus(&machine.allowed_cpus);
+        if !missing.is_empty() {
+            found.problem(format!(
+                "{key}.cgroup.cpuset = \"{cpus}\": {} on machine {}; allowed are {}",
+                unavailable(&missing, machine),
+                machine.hostname,
+                machine.allowed_cpus
+            ));
+        }
+    }
+    if let Some(node) = processor.numa_preferred
+        && machine.node(node).is_none()
+    {
+        let nodes: Vec<_> = machine.nodes().iter().map(|node| node.os_index.to_string()).collect();
+        found.problem(format!(
+            "{key}.numa_preferred = {node}: machine {} has no such NUMA node; it has {}",
+            machine.hostname,
+            nodes.join(", ")
+        ));
+    }
+}
+
+fn unavailable(missing: &CpuList, machine: &Machine) -> String {
+    let offline = missing.and(&machine.offline_cpus);
+    let forbidden = missing.and(&machine.forbidden_cpus());
+    let absent = missing.minus(&offline).minus(&forbidden);
+    let parts = [(absent, "do not exist"), (offline, "are offline"), (forbidden, "are forbidden by a cgroup or affinity")];
+    let said = parts.into_iter().filter(|(cpus, _)| !cpus.is_empty()).map(|(cpus, what)| format!("cpus {cpus} {what}"));
+    said.collect::<Vec<_>>().join(", ")
+}
+
+fn folders(config: &WorkerConfig, found: &mut Findings) {
+    let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
+    let stores = config.sealing_thread.iter().map(|thread| ("sealing_thread", thread.location.as_path(), true));
+    let attached = config.attached.iter().map(|attached| ("attached", attached.location.as_path(), embedded));
+    for (kind, path, made) in stores.chain(attached) {
+        match std::fs::metadata(path) {
+            Ok(meta) if !meta.is_dir() => found.problem(format!("{kind} {}: is not a folder", path.display())),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let then = if made { "the daemon will make it" } else { "mount the disk or make the folder before the daemon starts" };
+                found.warning(format!("{kind} {}: is not there yet; {then}", path.display()));
+            }
+            Err(e) => found.problem(format!("{kind} {}: {e}", path.display())),
+        }
+    }
+}
+
+fn static_tree_d(config: &WorkerConfig, found: &mut Findings) {
+    for (size, path) in &config.processors.static_tree_d {
+        let expected = 2 * size.bytes().0 - 32;
+        let what = match std::fs::metadata(path) {
+            Ok(meta) if meta.len() == expected => continue,
+            Ok(meta) => format!("{} bytes long, {expected} expected", meta.len()),
+            Err(e) => e.to_string(),
+        };
+        found.problem(format!("processors.static_tree_d.{size} = {:?}: {what}", path.display()));
+    }
+}
+
+fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
+    match &config.sector_manager.rpc_client {
+        RpcClient::Embedded(embedded) => {
+            let size = embedded.proof_type.sector_size();
+            if params::kind(embedded.proof_type) == ParamsKind::Missing {
+                found.warning(format!(
+                    "proof parameters of {size} are not there yet; get them with: damocles-worker params fetch --sector-size {size}"
+                ));
+            }
+            for (index, thread) in config.sealing_thread.iter().enumerate() {
+                let allowed = &thread.sealing.allowed_sizes;
+                if !allowed.is_empty() && !allowed.contains(&size) {
+                    let location = thread.location.display();
+                    found.warning(format!(
+                        "sealing_thread[{index}] ({location}): allowed_sizes excludes {size}, the only size that the embedded manager hands out; the thread will stay idle"
+                    ));
+                }
+            }
+        }
+        RpcClient::Remote(_) => {
+            for size in crate::units::SectorSize::ALL {
+                if !options.allow_local_params && params::kind(SealProof::v1_1(size)) == ParamsKind::Local {
+                    found.problem(format!(
+                        "proof parameters of {size} were generated on this machine: a real network refuses proofs made with them; \
+                         fetch the published ones, or say --allow-local-params"
+                    ));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A crash on purpose: this process kills itself with SIGKILL at a named place of the journal.
+//!
+//! For tests and for operators who want to see that nothing is lost; refused with a real manager.
+
+use crate::runtime::{
+    sector::{Event, State},
+    worker::Hooks,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::str::FromStr;
+
+/// `before:STATE`, `after:STATE` (the event that leads there is not yet, or is, in the journal), or
+/// `started:STAGE` (its intent is in the journal).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CrashPoint {
+    Before(State),
+    After(State),
+    Started(String),
+}
+
+impl FromStr for CrashPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (place, name) = text.split_once(':').unwrap_or((text, ""));
+        match place {
+            "before" => name.parse().map(Self::Before),
+            "after" => name.parse().map(Self::After),
+            "started" if !name.is_empty() => Ok(Self::Started(name.to_owned())),
+            _ => Err(format!("{text:?} is not a crash point: before:STATE, after:STATE or started:STAGE")),
+        }
+    }
+}
+
+impl Hooks for CrashPoint {
+    fn before_journal(&self, event: &Event, state: State) {
+        let leads_there = !matches!(event, Event::StageStarted { .. } | Event::SpaceReserved(_) | Event::ReplicaRestored);
+        if leads_there && *self == Self::Before(state) {
+            die();
+        }
+    }
+
+    fn after_journal(&self, event: &Event, state: State) {
+        let here = match event {
+            Event::StageStarted { stage } => matches!(self, Self::Started(named) if named == stage),
+            Event::SpaceReserved(_) | Event::ReplicaRestored => false,
+            _ => *self == Self::After(state),
+        };
+        if here {
+            die();
+        }
+    }
+}
+
+fn die() {
+    // No destructor, no flush: as hard as an operator's `kill -9`.
+    let _ = kill(Pid::this(), Signal::SIGKILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crash_points_parse_and_others_are_refused() {
+        assert_eq!("after:PC1Done".parse(), Ok(CrashPoint::After(State::PC1Done)));
+        assert_eq!("started:pc2".parse(), Ok(CrashPoint::Started("pc2".into())));
+        assert!("after:PC9Done".parse::<CrashPoint>().unwrap_err().contains("PC1Done"));
+        assert!("now".parse::<CrashPoint>().unwrap_err().contains("started:STAGE"));
+    }
+}

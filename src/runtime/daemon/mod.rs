@@ -1,0 +1,132 @@
+//! From a worker configuration to running sealing threads, and back to a stop in order.
+//!
+//! ```text
+//! check ─► manager ─► stores (all or none) ─► threads: one Worker each ─► stop ─► threads join
+//!                                                    │
+//!                                    finished sectors ─► Report (verified once more)
+//! ```
+//!
+//! Only this module names concrete managers and executors. Nothing on the host changes before every check has
+//! passed and every store is owned. One tokio runtime serves the manager; sealing threads never enter it.
+
+mod budget;
+mod check;
+mod crash;
+mod execute;
+mod parts;
+mod report;
+mod threads;
+
+pub use check::{Findings, Host, check};
+pub use crash::CrashPoint;
+pub use report::SectorReport;
+
+use super::{
+    sector::Failure,
+    store::{Store, StoreError},
+    worker::Worker,
+};
+use crate::worker_config::WorkerConfig;
+use budget::Budget;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tracing::{info, warn};
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Stop after so many finished sectors.
+    pub sectors: Option<u64>,
+    /// Run stages whose placement this version cannot apply.
+    pub allow_unpinned: bool,
+    /// Let a remote manager have proofs of locally generated keys.
+    pub allow_local_params: bool,
+    /// How long a stop waits for stages in flight.
+    pub grace: Duration,
+    /// Where to kill this process: for crash tests, with the embedded manager only.
+    pub crash: Option<CrashPoint>,
+}
+
+/// How the daemon ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// As many sectors as were asked for.
+    SectorsDone,
+    /// By a signal. How many of the asked-for sectors were finished before.
+    Stopped { finished: u64 },
+    /// Every thread waits for an operator, with these failures.
+    AllPaused(Vec<(String, Failure)>),
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("start the async runtime: {0}")]
+    Runtime(std::io::Error),
+    #[error(transparent)]
+    Embedded(#[from] super::manager::embedded::EmbeddedError),
+    #[error("manager: {0}")]
+    Manager(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Attached(String),
+}
+
+/// Asks a running daemon to stop in order.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Asks.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+    /// Whether it was asked.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs `config`, which `check` has found no problem in. `finished` is called for each sector that ends, on the
+/// calling thread.
+pub fn run(
+    config: &WorkerConfig,
+    options: &Options,
+    stop: &StopFlag,
+    finished: &mut dyn FnMut(SectorReport),
+) -> Result<Ending, DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Runtime)?;
+    parts::on_signals(&runtime, stop.clone());
+    let parts = parts::build(config, options, &runtime)?;
+    let workers = own_stores(config, &parts)?;
+    let status = threads::Status::new(workers.len());
+    parts::ping(&runtime, config, &parts, status.clone());
+    let budget = Budget::new(options.sectors);
+    let ending = threads::run(workers, budget, stop, options.grace, &status, finished);
+    // Calls in flight are safe to repeat; stages in flight are not journaled as done.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(ending)
+}
+
+/// Takes every store or none: a thread that cannot have its disk is not discovered hours later.
+fn own_stores(config: &WorkerConfig, parts: &super::worker::Parts) -> Result<Vec<Worker>, DaemonError> {
+    let mut workers = Vec::new();
+    for thread in &config.sealing_thread {
+        let (store, notes) = Store::open(&thread.location, &thread.sealing)?;
+        notes.iter().for_each(|note| warn!("{note}"));
+        let record = store.record();
+        info!(location = %store.root().display(), state = %record.state, "store opened");
+        workers.push(Worker::new(store, thread.sealing.clone(), parts.clone()));
+    }
+    Ok(workers)
+}

@@ -1,0 +1,75 @@
+//! The embedded manager's folder: private, and owned by one process at a time.
+//!
+//! `manager.lock` is held with `flock` for as long as the manager lives, so the kernel lets go of it when a
+//! process is killed. `manager.db` is made with mode 0600; SQLite gives its `-wal` and `-shm` files the same.
+
+use super::EmbeddedError;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// A locked folder. The lock ends with it.
+pub struct Folder {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, and locks it. One that is there keeps its mode: it may be more
+    /// than ours.
+    pub fn open(path: &Path) -> Result<Self, EmbeddedError> {
+        let failed = |doing| move |source| EmbeddedError::Folder { doing, path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create the folder"))?;
+        let lock = lock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The database's file, made where it is missing.
+    pub fn database(&self) -> Result<PathBuf, EmbeddedError> {
+        let path = self.path.join("manager.db");
+        private_file(&path).and_then(|file| file.sync_all()).and_then(|()| sync_names(&self.path)).map_err(
+            |source| EmbeddedError::Folder { doing: "create the database file", path: path.clone(), source },
+        )?;
+        Ok(path)
+    }
+}
+
+fn lock(folder: &Path) -> Result<Flock<File>, EmbeddedError> {
+    let path = folder.join("manager.lock");
+    let failed = |source| EmbeddedError::Folder { doing: "lock", path: path.clone(), source };
+    let file = private_file(&path).map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            // For the operator who meets the lock; nothing depends on it.
+            lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes())).map_err(failed)?;
+            Ok(lock)
+        }
+        Err((_, Errno::EWOULDBLOCK)) => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = if holder.is_empty() { "unknown".into() } else { holder };
+            Err(EmbeddedError::InUse { path: folder.to_owned(), holder })
+        }
+        Err((_, errno)) => Err(failed(errno.into())),
+    }
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes a folder's names durable, and its own name in its parent.
+fn sync_names(folder: &Path) -> io::Result<()> {
+    let folder = folder.canonicalize()?;
+    File::open(&folder)?.sync_all()?;
+    match folder.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}

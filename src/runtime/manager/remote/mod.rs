@@ -1,0 +1,280 @@
+//! A manager over HTTP: JSON-RPC 2.0 by POST to `<url>/rpc/v0`.
+//!
+//! `rpc` makes bodies of calls and answers of bodies (pure); this module carries them. The HTTP status is
+//! not trusted: a JSON-RPC body counts under any status. Nothing is tried again here; the worker does that,
+//! because it knows what a call is worth. Header values never appear in an error.
+
+mod rpc;
+
+use super::{Answer, Call, Manager, ManagerError};
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use rpc::Fault;
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// How long a manager may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Until the answer is there, connecting included.
+    pub answer: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), answer: Duration::from_secs(60) }
+    }
+}
+
+/// More than this is no answer to any call.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// How much of a body that is no answer is shown.
+const EXCERPT_CHARS: usize = 200;
+/// Shorter header values are no secrets, and removing them would garble the text.
+const SECRET_CHARS_MIN: usize = 6;
+
+/// Why a remote manager cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error("sector_manager.rpc_client.addr: {0}: give a URL such as http://127.0.0.1:1789")]
+    Url(String),
+    #[error("sector_manager.rpc_client.headers: {name:?} {reason}")]
+    Header { name: String, reason: &'static str },
+    #[error("set up the HTTP client: {0}")]
+    Client(String),
+}
+
+/// A manager at a URL.
+pub struct Remote {
+    client: Client,
+    endpoint: Url,
+    /// The endpoint as it may be shown: without user, password and query.
+    shown: String,
+    secrets: Vec<String>,
+    timeouts: Timeouts,
+    last_id: AtomicU64,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("endpoint", &self.shown).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// The manager at `url` (http or https, without `/rpc/v0`), with `headers` on each request.
+    pub fn new(url: &str, headers: &BTreeMap<String, String>) -> Result<Self, RemoteError> {
+        Self::with_timeouts(url, headers, Timeouts::default())
+    }
+
+    /// The same, with other timeouts than the usual ones.
+    pub fn with_timeouts(
+        url: &str,
+        headers: &BTreeMap<String, String>,
+        timeouts: Timeouts,
+    ) -> Result<Self, RemoteError> {
+        let endpoint = endpoint(url)?;
+        let client = Client::builder()
+            .default_headers(header_map(headers)?)
+            .connect_timeout(timeouts.connect)
+            .timeout(timeouts.answer)
+            // A redirect would carry the headers to a place that nobody configured.
+            .redirect(Policy::none())
+            // As the field's workers: the manager is asked directly, whatever the environment's proxies are.
+            .no_proxy()
+            .build()
+            .map_err(|error| RemoteError::Client(chain(&error)))?;
+        let shown = shown(&endpoint);
+        let secrets = secrets(headers, &endpoint);
+        Ok(Self { client, endpoint, shown, secrets, timeouts, last_id: AtomicU64::new(0) })
+    }
+
+    /// Posts `body` and returns the status and the body of whatever came back.
+    async fn post(&self, body: String) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = self.client.post(self.endpoint.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let response = request.send().await.map_err(|error| self.no_answer(error))?;
+        let status = response.status();
+        Ok((status, self.read(response).await?))
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, String> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(error))? {
+            if body.len() + chunk.len() > BODY_BYTES_MAX {
+                return Err(format!("answered {} with more than {BODY_BYTES_MAX} bytes", response.status()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> String {
+        if error.is_connect() {
+            let hint = "check sector_manager.rpc_client.addr and that the manager runs";
+            return format!("could not connect: {}; {hint}", chain(&error.without_url()));
+        }
+        if error.is_timeout() {
+            return format!("no answer within {:?}", self.timeouts.answer);
+        }
+        format!("the answer was cut off or is no HTTP: {}", chain(&error.without_url()))
+    }
+
+    /// `text` without anything that the configuration's headers or URL keep secret.
+    fn without_secrets(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+
+    fn unreachable(&self, method: &'static str, reason: &str) -> ManagerError {
+        ManagerError::Unreachable { method, reason: format!("{}: {}", self.shown, self.without_secrets(reason)) }
+    }
+}
+
+impl Manager for Remote {
+    async fn call(&self, call: Call) -> Result<Answer, ManagerError> {
+        let method = call.method();
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let posted = self.post(rpc::request(id, &call)).await;
+        let (status, body) = posted.map_err(|reason| self.unreachable(method, &reason))?;
+        rpc::answer(&call, id, &body).map_err(|fault| match fault {
+            Fault::NotFound(message) => {
+                ManagerError::SectorNotFound { method, message: self.without_secrets(&message) }
+            }
+            Fault::Refused { code, message } => {
+                ManagerError::Refused { method, code, message: self.without_secrets(&message) }
+            }
+            Fault::Unreadable(reason) => {
+                let reason = format!("answered {status}: {reason}: {}", excerpt(&self.without_secrets(&text(&body))));
+                self.unreachable(method, &reason)
+            }
+        })
+    }
+}
+
+fn endpoint(url: &str) -> Result<Url, RemoteError> {
+    // The text itself is not shown: it may hold a password.
+    let mut url = Url::parse(url).map_err(|error| RemoteError::Url(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(RemoteError::Url(format!("{:?} is not supported", url.scheme())));
+    }
+    let base = url.path().trim_end_matches('/');
+    let path = if base.ends_with("/rpc/v0") { base.to_owned() } else { format!("{base}/rpc/v0") };
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn shown(endpoint: &Url) -> String {
+    let mut url = endpoint.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // These fail only for URLs without a host, which http and https never are.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
+}
+
+fn header_map(headers: &BTreeMap<String, String>) -> Result<HeaderMap, RemoteError> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let wrong = |reason| RemoteError::Header { name: name.clone(), reason };
+        let header = HeaderName::try_from(name).map_err(|_| wrong("is not a header's name"))?;
+        let mut value = HeaderValue::try_from(value)
+            .map_err(|_| wrong("has a value that a header cannot carry (line breaks, control characters)"))?;
+        value.set_sensitive(true);
+        map.insert(header, value);
+    }
+    Ok(map)
+}
+
+/// Header values, and the words of those that have several (`Bearer <token>`), longest first.
+fn secrets(headers: &BTreeMap<String, String>, endpoint: &Url) -> Vec<String> {
+    let words = headers.values().flat_map(|value| value.split_whitespace().chain([value.trim()]));
+    let parts = words.chain(endpoint.password()).chain(endpoint.query());
+    let mut secrets: Vec<_> = parts.filter(|it| it.chars().count() >= SECRET_CHARS_MIN).map(str::to_owned).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.dedup();
+    secrets
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
+}
+
+/// The start of a body on one line.
+fn excerpt(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(EXCERPT_CHARS) {
+        _ if line.is_empty() => "(empty body)".into(),
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// An error with its causes: what reqwest prints by itself leaves out why.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn the_endpoint_is_below_the_address() {
+        let at = |url: &str| endpoint(url).unwrap().to_string();
+        assert_eq!(at("http://m:1789"), "http://m:1789/rpc/v0");
+        assert_eq!(at("https://m/base/"), "https://m/base/rpc/v0");
+        assert_eq!(at("http://m/rpc/v0"), "http://m/rpc/v0");
+        assert_eq!(at("http://m/?token=x"), "http://m/rpc/v0?token=x");
+    }
+
+    #[test]
+    fn an_address_that_is_no_http_url_is_refused_without_showing_it() {
+        for url in ["ws://me:secret@m", "me:secret@m", "/ip4/127.0.0.1/tcp/1789"] {
+            let error = Remote::new(url, &BTreeMap::new()).unwrap_err().to_string();
+            assert!(error.starts_with("sector_manager.rpc_client.addr: ") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_named_without_its_value() {
+        let error = Remote::new("http://m", &headers(&[("Authorization", "secret\n")])).unwrap_err().to_string();
+        assert!(error.contains("Authorization") && !error.contains("secret"), "{error}");
+        assert!(Remote::new("http://m", &headers(&[("no name", "x")])).is_err());
+    }
+
+    #[test]
+    fn what_is_secret_is_not_shown() {
+        let url = "http://me:hunter22@m/?token=abcdef";
+        let remote = Remote::new(url, &headers(&[("Authorization", "Bearer eyJhbGci"), ("X-Id", "7")])).unwrap();
+        assert_eq!(format!("{remote:?}"), r#"Remote { endpoint: "http://m/rpc/v0", .. }"#);
+        let text = remote.without_secrets("7 Bearer eyJhbGci / eyJhbGci / hunter22 / token=abcdef");
+        assert_eq!(text, "7 *** / *** / *** / ***");
+    }
+
+    #[test]
+    fn an_excerpt_is_one_short_line() {
+        assert_eq!(excerpt("<html>\n\n<b>no</b>\u{7}\r\n"), "<html> <b>no</b>");
+        assert_eq!(excerpt(" \n"), "(empty body)");
+        assert_eq!(excerpt(&"é".repeat(300)), format!("{}…", "é".repeat(200)));
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a stage has no answer: the stage, the path, what happened, what to do.
+
+use crate::sys::durable::DurableError;
+use std::path::{Path, PathBuf};
+
+/// A stage of the proofs that ended without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofsError {
+    /// A file that is missing, short or cannot be read.
+    #[error("{stage}: {}: {what}; {hint}", path.display())]
+    File { stage: &'static str, path: PathBuf, what: String, hint: &'static str },
+    /// The library answered with an error.
+    #[error("{stage}: {}: the proofs library refused: {message}; {hint}", path.display())]
+    Library { stage: &'static str, path: PathBuf, message: String, hint: &'static str },
+    /// The library panicked: one of its assumptions does not hold, mostly a damaged or missing file.
+    #[error("{stage}: {}: the proofs library panicked: {message}; {hint}", path.display())]
+    Panicked { stage: &'static str, path: PathBuf, message: String, hint: &'static str },
+    /// An input that is not what this stage can work on.
+    #[error("{stage}: {what}; {hint}")]
+    Input { stage: &'static str, what: String, hint: &'static str },
+    /// Known, but not built yet.
+    #[error("{stage}: {what}: not supported in this version")]
+    NotSupported { stage: &'static str, what: &'static str },
+    /// A value of the library's that does not read or write as JSON.
+    #[error("{stage}: {what} is not what this library version writes: {source}; run the stage before it again")]
+    Value { stage: &'static str, what: &'static str, source: serde_json::Error },
+    /// A file could not be written for good.
+    #[error("{stage}: {source}")]
+    Durable { stage: &'static str, source: DurableError },
+}
+
+impl ProofsError {
+    /// Whether trying the same again can never help: the input itself is refused.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Input { .. } | Self::NotSupported { .. } | Self::Value { .. })
+    }
+
+    pub(super) fn io(stage: &'static str, path: &Path, doing: &'static str, source: std::io::Error) -> Self {
+        Self::Durable { stage, source: DurableError::new(doing, path, source) }
+    }
+}
+
+/// Gives a durable-file error the stage it happened in.
+pub(super) trait InStage<T> {
+    fn in_stage(self, stage: &'static str) -> Result<T, ProofsError>;
+}
+
+impl<T> InStage<T> for Result<T, DurableError> {
+    fn in_stage(self, stage: &'static str) -> Result<T, ProofsError> {
+        self.map_err(|source| ProofsError::Durable { stage, source })
+    }
+}

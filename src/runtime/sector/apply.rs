@@ -1,0 +1,152 @@
+//! The only place where a record changes. Who else wants a change makes an event.
+
+use super::{Event, Failure, Level, Record, State};
+use crate::worker_config::Sealing;
+
+/// An event that the state it met does not allow: our own mistake, or a journal that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {event} cannot follow state {state}")]
+pub struct Impossible {
+    pub event: &'static str,
+    pub state: State,
+}
+
+/// The record after `event`. `sealing` sets how often and how late a temporary failure is tried again.
+pub fn apply(record: Record, event: Event, sealing: &Sealing) -> Result<Record, Impossible> {
+    let before = record.state;
+    let impossible = Impossible { event: event.name(), state: before };
+    let durable = event.is_durable();
+    let mut next = transition(record, event, sealing).ok_or(impossible)?;
+    if durable && next.state != before {
+        // Progress: earlier failures of the sector count no more.
+        next.retries = 0;
+        next.hold = None;
+        next.paused = None;
+    }
+    Ok(next)
+}
+
+fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Record> {
+    use State::*;
+    let state = match (record.state, event) {
+        (Empty, Event::Allocated(sector)) => {
+            record.sector = Some(sector);
+            Allocated
+        }
+        (Allocated, Event::DealsAcquired) => DealsAcquired,
+        (state, Event::StageStarted { stage }) if state != Empty => {
+            record.pc2_dirty |= stage == "pc2";
+            *record.starts.entry(stage).or_default() += 1;
+            state
+        }
+        (DealsAcquired, Event::PiecesAdded { pieces, seconds }) => {
+            record.pieces = pieces;
+            took(&mut record, "add_pieces", seconds);
+            PieceAdded
+        }
+        (PieceAdded, Event::TreeDBuilt { seconds }) => {
+            took(&mut record, "tree_d", seconds);
+            TreeDBuilt
+        }
+        (TreeDBuilt, Event::TicketAssigned(ticket)) => {
+            record.ticket = Some(ticket);
+            TicketAssigned
+        }
+        (TicketAssigned, Event::Pc1Done { output, seconds }) => {
+            record.pc1 = Some(output);
+            took(&mut record, "pc1", seconds);
+            PC1Done
+        }
+        (PC1Done, Event::ReplicaRestored) => {
+            record.pc2_dirty = false;
+            PC1Done
+        }
+        (PC1Done, Event::Pc2Done { output, seconds }) => {
+            record.pc2_dirty = false;
+            record.pc2 = Some(output);
+            took(&mut record, "pc2", seconds);
+            PC2Done
+        }
+        (PC2Done, Event::PreCommitSubmitted) => {
+            record.reset = false;
+            PCSubmitted
+        }
+        (PCSubmitted, Event::PreCommitFailed { .. }) => {
+            record.reset = true;
+            PC2Done
+        }
+        (PCSubmitted, Event::PreCommitLanded) => PCLanded,
+        (PCLanded, Event::SpaceReserved(store)) => {
+            record.reserved = Some(store);
+            PCLanded
+        }
+        (PCLanded, Event::Persisted { seconds }) => {
+            took(&mut record, "transfer", seconds);
+            Persisted
+        }
+        (Persisted, Event::PersistenceSubmitted) => PersistanceSubmitted,
+        (PersistanceSubmitted, Event::SeedAssigned(seed)) => {
+            record.seed = Some(seed);
+            SeedAssigned
+        }
+        (SeedAssigned, Event::C1Done { digest, seconds }) => {
+            record.c1_digest = Some(digest);
+            took(&mut record, "c1", seconds);
+            C1Done
+        }
+        (C1Done, Event::C1Lost { .. }) => {
+            record.c1_digest = None;
+            SeedAssigned
+        }
+        (C1Done, Event::C2Done { proof, seconds }) => {
+            record.proof = Some(proof);
+            took(&mut record, "c2", seconds);
+            C2Done
+        }
+        (C2Done, Event::ProofSubmitted) => {
+            record.reset = false;
+            ProofSubmitted
+        }
+        (ProofSubmitted, Event::ProofFailed { .. }) => {
+            record.reset = true;
+            C2Done
+        }
+        (ProofSubmitted, Event::ProofLanded) => Finished,
+        (state, Event::Aborted { reason }) if state != Empty && state != Finished => {
+            record.abort_reason = Some(reason);
+            Aborted
+        }
+        (Finished | Aborted, Event::Dropped) => return Some(Record::default()),
+        (state, Event::Held { until }) => {
+            record.hold = Some(until);
+            state
+        }
+        (state, Event::Failed { failure, now }) => {
+            fail(&mut record, failure, now, sealing);
+            state
+        }
+        (state, Event::Resumed) => {
+            (record.retries, record.hold, record.paused) = (0, None, None);
+            state
+        }
+        _ => return None,
+    };
+    record.state = state;
+    Some(record)
+}
+
+fn took(record: &mut Record, stage: &str, seconds: f64) {
+    record.seconds.insert(stage.to_owned(), seconds);
+}
+
+fn fail(record: &mut Record, failure: Failure, now: std::time::SystemTime, sealing: &Sealing) {
+    if failure.level != Level::Temporary {
+        record.paused = Some(failure);
+    } else if record.retries >= sealing.max_retries {
+        let reason = format!("{} (tried {} times)", failure.reason, record.retries + 1);
+        record.paused = Some(Failure::permanent(reason));
+    } else {
+        record.retries += 1;
+        record.hold = Some(now + sealing.recover_interval.0);
+    }
+}

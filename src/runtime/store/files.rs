@@ -1,0 +1,138 @@
+//! The small, quick file work around stages: folders, links, markers, side files, and dropping a sector.
+
+use super::{Store, StoreError};
+use crate::{
+    runtime::stage::{Opaque, PC2_RUNNING, SectorPaths, TREE_D},
+    sys::durable::{self, DurableError},
+    units::SectorSize,
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// c1's answer, beside the sector's other files.
+const C1_OUTPUT: &str = "c1-output.json";
+
+impl Store {
+    fn sector_paths(&self) -> Result<SectorPaths, StoreError> {
+        self.paths().ok_or_else(|| self.io("find the sector")(io::Error::other("the store holds none")))
+    }
+
+    fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> StoreError + use<> {
+        let path = self.root().to_owned();
+        move |source| StoreError::Io { doing, path: path.clone(), source }
+    }
+
+    fn durable(&self) -> impl Fn(DurableError) -> StoreError + use<> {
+        let path = self.root().to_owned();
+        move |source| StoreError::Durable { path: path.clone(), source }
+    }
+
+    /// Makes the folder that tree-d is built in.
+    pub fn prepare_tree_d(&self) -> Result<PathBuf, StoreError> {
+        let folder = self.root().join(self.sector_paths()?.prepared());
+        fs::create_dir_all(&folder).map_err(self.io("make the folder of tree-d"))?;
+        Ok(folder)
+    }
+
+    /// Uses `file` as tree-d instead of building it. A file of the wrong length is refused in words.
+    pub fn link_static_tree_d(&self, file: &Path, size: SectorSize) -> Result<Result<(), String>, StoreError> {
+        let expected = 2 * size.bytes().0 - 32;
+        let refuse = |what: String| Ok(Err(format!("static tree-d of {size}, {}: {what}", file.display())));
+        let file = match fs::canonicalize(file).and_then(|file| Ok((fs::metadata(&file)?.len(), file))) {
+            Ok((length, file)) if length == expected => file,
+            Ok((length, _)) => return refuse(format!("{length} bytes long, {expected} expected")),
+            Err(e) => return refuse(e.to_string()),
+        };
+        let link = self.prepare_tree_d()?.join(TREE_D);
+        remove(&link)
+            .and_then(|()| std::os::unix::fs::symlink(&file, &link))
+            .map_err(self.io("link the static tree-d"))?;
+        Ok(Ok(()))
+    }
+
+    /// Makes what pc1 expects to find: a sealed file to write to, a cache folder, tree-d in it.
+    pub fn prepare_pc1(&self) -> Result<(), StoreError> {
+        let paths = self.sector_paths()?;
+        let cache = self.root().join(paths.cache());
+        fs::create_dir_all(&cache).map_err(self.io("make the cache folder"))?;
+        fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.root().join(paths.sealed()))
+            .map_err(self.io("make the sealed file"))?;
+        let (from, to) = (self.root().join(paths.prepared()).join(TREE_D), cache.join(TREE_D));
+        match fs::hard_link(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done.map_err(self.io("link tree-d into the cache folder")),
+        }
+    }
+
+    /// Sets the marker that pc2 is running.
+    pub fn mark_pc2(&self) -> Result<(), StoreError> {
+        let marker = self.root().join(self.sector_paths()?.cache()).join(PC2_RUNNING);
+        durable::write_atomic(&marker, b"").map_err(self.durable())
+    }
+
+    /// Whether the marker of a running pc2 is set, by this program or another.
+    pub fn pc2_marked(&self) -> bool {
+        self.paths().is_some_and(|paths| self.root().join(paths.cache()).join(PC2_RUNNING).exists())
+    }
+
+    /// Takes the marker away.
+    pub fn unmark_pc2(&self) -> Result<(), StoreError> {
+        let cache = self.root().join(self.sector_paths()?.cache());
+        remove(&cache.join(PC2_RUNNING)).map_err(self.io("unmark pc2"))
+    }
+
+    /// Keeps c1's answer and returns its digest.
+    pub fn keep_c1(&self, output: &Opaque) -> Result<String, StoreError> {
+        let json = output.as_json().as_bytes();
+        durable::write_atomic(&self.c1_path()?, json).map_err(self.durable())?;
+        Ok(digest(json))
+    }
+
+    /// c1's answer, if it is the one with this digest; the error says in what way it is not.
+    pub fn read_c1(&self, expected: &str) -> Result<Result<Opaque, String>, StoreError> {
+        let path = self.c1_path()?;
+        let json = match fs::read_to_string(&path) {
+            Ok(json) => json,
+            Err(e) => return Ok(Err(format!("read {}: {e}", path.display()))),
+        };
+        if digest(json.as_bytes()) != expected {
+            return Ok(Err(format!("{} is not what was journaled", path.display())));
+        }
+        Ok(Opaque::from_json(json).map_err(|e| format!("{}: {e}", path.display())))
+    }
+
+    fn c1_path(&self) -> Result<PathBuf, StoreError> {
+        Ok(self.root().join(self.sector_paths()?.cache()).join(C1_OUTPUT))
+    }
+
+    /// Removes every file of the sector. What is gone already stays gone.
+    pub fn drop_files(&self) -> Result<(), StoreError> {
+        let paths = self.sector_paths()?;
+        for path in [paths.staged(), paths.prepared(), paths.sealed(), paths.cache()] {
+            remove(&self.root().join(path)).map_err(self.io("drop the sector's files"))?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    blake2b_simd::Params::new().hash_length(32).hash(bytes).to_hex().to_string()
+}

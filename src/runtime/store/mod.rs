@@ -1,0 +1,130 @@
+//! A sealing store: one folder, one owner, one sector at a time, and a journal that travels with the disk.
+//!
+//! ```text
+//! LOCATION/
+//!   store.lock                       held by the process that owns the store
+//!   journal                          one checksummed line per event since the snapshot
+//!   snapshot                         one checksummed line: the record as of some event; replaced by rename
+//!   staged/ prepared/ sealed/ cache/ the sector's files (runtime::stage::SectorPaths)
+//! ```
+//!
+//! What always holds: an event is on the disk before anyone acts on the record it makes; a line that was
+//! torn by a crash is dropped, a line that is damaged anywhere else stops the store with its place.
+
+mod files;
+mod journal;
+pub mod transfer;
+
+pub use journal::JournalError;
+
+use super::{
+    sector::{Event, Impossible, Record},
+    stage::SectorPaths,
+};
+use crate::{sys::durable::DurableError, worker_config::Sealing};
+use journal::Journal;
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// An owned sealing store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    journal: Journal,
+    record: Record,
+    _lock: Flock<fs::File>,
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("open sealing store {path}: another process owns it (its lock file is {path}/store.lock)")]
+    Owned { path: PathBuf },
+    #[error("{doing} in sealing store {path}: {source}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("sealing store {path}: {source}")]
+    Durable {
+        path: PathBuf,
+        #[source]
+        source: DurableError,
+    },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("sealing store {path}: {source}: the journal and this program disagree")]
+    Impossible {
+        path: PathBuf,
+        #[source]
+        source: Impossible,
+    },
+}
+
+impl Store {
+    /// Takes the store at `root`, makes its folders, and rebuilds the record from snapshot and journal.
+    /// The returned texts tell what a crash left behind and was repaired.
+    pub fn open(root: &Path, sealing: &Sealing) -> Result<(Self, Vec<String>), StoreError> {
+        let io = |doing| move |source| StoreError::Io { doing, path: root.to_owned(), source };
+        fs::create_dir_all(root).map_err(io("make the folder"))?;
+        // Absolute: the library writes the cache folder's path into pc1's answer.
+        let root = &fs::canonicalize(root).map_err(io("resolve the path"))?;
+        let lock = lock(root)?;
+        for folder in ["staged", "prepared", "sealed", "cache"] {
+            fs::create_dir_all(root.join(folder)).map_err(io("make the sector folders"))?;
+        }
+        let (journal, record, notes) = Journal::open(root, sealing)?;
+        Ok((Self { root: root.clone(), journal, record, _lock: lock }, notes))
+    }
+
+    /// The store's folder, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The sector's record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Makes `event` happen: to the journal first if it is durable, then to the record.
+    pub fn apply(&mut self, event: Event, sealing: &Sealing) -> Result<(), StoreError> {
+        let next = super::sector::apply(self.record.clone(), event.clone(), sealing)
+            .map_err(|source| StoreError::Impossible { path: self.root.clone(), source })?;
+        if event.is_durable() {
+            self.journal.append(&event)?;
+        }
+        self.record = next;
+        if matches!(event, Event::Dropped) {
+            self.journal.compact(&self.record)?;
+        }
+        Ok(())
+    }
+
+    /// The sector's paths below `root`, once there is a sector.
+    pub fn paths(&self) -> Option<SectorPaths> {
+        self.record.id().map(|id| SectorPaths::new(id.miner, id.number))
+    }
+}
+
+fn lock(root: &Path) -> Result<Flock<fs::File>, StoreError> {
+    let path = root.join("store.lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|source| StoreError::Io { doing: "open the lock file", path: root.to_owned(), source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => StoreError::Owned { path: root.to_owned() },
+        errno => StoreError::Io { doing: "lock", path: root.to_owned(), source: errno.into() },
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,334 @@
+//! A worker against a manager and an executor that answer at once, with a crash at every step in turn.
+
+use super::*;
+use crate::runtime::{
+    manager::Answer,
+    sector::Level,
+    stage::{C2Output, Opaque, Pc2Output, PieceInfo},
+    store::tests::sealing,
+};
+use crate::units::SealProof;
+use std::{collections::HashMap, fs, path::Path, sync::Mutex};
+
+/// Time that moves only when a worker waits.
+struct TestClock(Mutex<SystemTime>);
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Answers every call as a willing manager would, except where `script` says otherwise (once each).
+#[derive(Default)]
+struct Manager {
+    answers: Mutex<HashMap<u64, Result<Answer, ManagerError>>>,
+    script: Mutex<HashMap<&'static str, Vec<Result<Answer, ManagerError>>>>,
+    calls: Mutex<Vec<Call>>,
+}
+
+fn willing(call: &Call) -> Answer {
+    let accepted = SubmitResp { res: SubmitResult::Accepted, desc: None };
+    let landed = PollStateResp { state: OnChainState::Landed, desc: None };
+    let id = SectorId { miner: 1000, number: 1 };
+    match call {
+        Call::AllocateSector(_) => {
+            Answer::AllocateSector(Some(AllocatedSector { id, proof_type: SealProof::from_number(5).unwrap() }))
+        }
+        Call::AssignTicket(_) => Answer::AssignTicket(Ticket { ticket: Randomness([7; 32]), epoch: 1 }),
+        Call::SubmitPreCommit { .. } => Answer::SubmitPreCommit(accepted),
+        Call::PollPreCommitState(_) => Answer::PollPreCommitState(landed),
+        Call::StoreReserveSpace { candidates, .. } => Answer::StoreReserveSpace(Some(StoreBasicInfo {
+            name: candidates[0].clone(),
+            path: "/elsewhere".into(),
+            meta: None,
+        })),
+        Call::SubmitPersistedEx { .. } => Answer::SubmitPersistedEx(true),
+        Call::WaitSeed(..) => Answer::WaitSeed(WaitSeedResp {
+            should_wait: false,
+            delay: 0,
+            seed: Some(Seed { seed: Randomness([9; 32]), epoch: 160 }),
+        }),
+        Call::SubmitProof { .. } => Answer::SubmitProof(accepted),
+        Call::PollProofState(_) => Answer::PollProofState(landed),
+        Call::ReportState(id, _) => Answer::ReportState(SectorState { id: *id, finalized: false, abort_reason: None }),
+        _ => Answer::Done,
+    }
+}
+
+impl SectorManager for Manager {
+    fn submit(&self, call: Call) -> CallTicket {
+        let mut calls = self.calls.lock().unwrap();
+        let scripted = self.script.lock().unwrap().get_mut(call.method()).and_then(Vec::pop);
+        let ticket = calls.len() as u64;
+        self.answers.lock().unwrap().insert(ticket, scripted.unwrap_or_else(|| Ok(willing(&call))));
+        calls.push(call);
+        CallTicket(ticket)
+    }
+
+    fn poll(&self, ticket: CallTicket) -> Option<Result<Answer, ManagerError>> {
+        Some(self.answers.lock().unwrap().remove(&ticket.0).expect("polled once"))
+    }
+}
+
+/// Answers every task, and does to the files what the real stage would, as far as the store looks at them.
+#[derive(Default)]
+struct Stages {
+    ended: Mutex<HashMap<u64, Result<Output, StageError>>>,
+    refusals: Mutex<HashMap<&'static str, u32>>,
+    done: Mutex<Vec<&'static str>>,
+}
+
+fn perform(task: &Task) -> Output {
+    let commitment = [3; 32];
+    match task {
+        Task::AddPieces(_) => Output::AddPieces(vec![PieceInfo { commitment, size: 2032 }]),
+        Task::TreeD(task) => {
+            fs::write(task.cache_dir.join("sc-02-data-tree-d.dat"), "tree").unwrap();
+            Output::TreeD
+        }
+        Task::Pc1(_) => Output::Pc1(Opaque::new(&"labels").unwrap()),
+        Task::RestoreReplica(_) => Output::RestoreReplica,
+        Task::Pc2(task) => {
+            assert!(task.cache_dir.join(".pc2_running").exists(), "pc2 runs under its marker");
+            Output::Pc2(Pc2Output {
+                registered_proof: SealProof::from_number(5).unwrap(),
+                comm_r: [1; 32],
+                comm_d: [2; 32],
+            })
+        }
+        Task::C1(_) => Output::C1(Opaque::new(&"vanilla").unwrap()),
+        Task::C2(_) => Output::C2(C2Output { proof: vec![5; 192] }),
+        Task::Transfer(_) => Output::Transfer,
+    }
+}
+
+impl Executor for Stages {
+    fn submit(&self, task: Task) -> TaskTicket {
+        let stage = task.stage();
+        let mut ended = self.ended.lock().unwrap();
+        let refused = self.refusals.lock().unwrap().get_mut(stage).filter(|left| **left > 0).map(|left| *left -= 1);
+        let result = match refused {
+            Some(()) => Err(StageError { stage, reason: "no".into() }),
+            None => {
+                self.done.lock().unwrap().push(stage);
+                Ok(perform(&task))
+            }
+        };
+        let ticket = ended.len() as u64;
+        ended.insert(ticket, result);
+        TaskTicket(ticket)
+    }
+
+    fn poll(&self, ticket: TaskTicket) -> TaskState {
+        let result = self.ended.lock().unwrap().get(&ticket.0).cloned().expect("a submitted task");
+        TaskState::Ended(result, Duration::from_secs(1))
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    manager: Arc<Manager>,
+    stages: Arc<Stages>,
+    clock: Arc<TestClock>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            manager: Arc::default(),
+            stages: Arc::default(),
+            clock: Arc::new(TestClock(Mutex::new(SystemTime::UNIX_EPOCH))),
+        }
+    }
+
+    fn worker(&self, sealing: &Sealing) -> Worker {
+        let path = self.dir.path().join("persist");
+        let parts = Parts {
+            manager: self.manager.clone(),
+            executor: self.stages.clone(),
+            clock: self.clock.clone(),
+            hooks: Arc::new(NoHooks),
+            instance: "test".into(),
+            stores: Arc::new(vec![PersistentStore { name: "persist".into(), path, readonly: false }]),
+            static_tree_d: Arc::default(),
+        };
+        let (store, _) = Store::open(&self.dir.path().join("store"), sealing).unwrap();
+        Worker::new(store, sealing.clone(), parts)
+    }
+
+    /// Steps until a sector ends or the worker pauses; waiting moves the clock.
+    fn run(&self, worker: &mut Worker, limit: usize) -> Option<Step> {
+        for _ in 0..limit {
+            match worker.step() {
+                Step::WaitUntil(until) => *self.clock.0.lock().unwrap() = until,
+                step @ (Step::Finished(_) | Step::Paused(_)) => return Some(step),
+                Step::Progressed | Step::WaitFor(_) => {}
+            }
+        }
+        None
+    }
+
+    fn methods(&self) -> Vec<&'static str> {
+        self.manager.calls.lock().unwrap().iter().map(Call::method).filter(|m| *m != "Venus.ReportState").collect()
+    }
+
+    fn script(&self, method: &'static str, answers: Vec<Result<Answer, ManagerError>>) {
+        self.manager.script.lock().unwrap().insert(method, answers);
+    }
+}
+
+const STAGES: [&str; 7] = ["add_pieces", "tree_d", "pc1", "pc2", "transfer", "c1", "c2"];
+
+#[test]
+fn a_sector_goes_through_every_stage_and_call_once() {
+    let bench = Bench::new();
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not finished") };
+    assert_eq!(record.state, State::Finished);
+    assert_eq!(*bench.stages.done.lock().unwrap(), STAGES);
+    assert_eq!(
+        bench.methods(),
+        [
+            "Venus.AllocateSector",
+            "Venus.AssignTicket",
+            "Venus.SubmitPreCommit",
+            "Venus.PollPreCommitState",
+            "Venus.StoreReserveSpace",
+            "Venus.SubmitPersistedEx",
+            "Venus.WaitSeed",
+            "Venus.SubmitProof",
+            "Venus.PollProofState",
+            "Venus.ReportFinalized",
+        ]
+    );
+    assert!(fs::read_dir(bench.dir.path().join("store/cache")).unwrap().next().is_none(), "local files are dropped");
+}
+
+#[test]
+fn a_crash_after_any_step_repeats_no_stage_that_was_journaled_as_done() {
+    let mut crashed_at = 0;
+    for steps in 0.. {
+        let bench = Bench::new();
+        let mut first = bench.worker(&sealing());
+        if bench.run(&mut first, steps).is_some() {
+            break;
+        }
+        let journaled: Vec<_> = first.record().seconds.keys().cloned().collect();
+        drop(first);
+        bench.stages.done.lock().unwrap().clear();
+        let ended = bench.run(&mut bench.worker(&sealing()), 1000);
+        let Some(Step::Finished(record)) = ended else { panic!("crash after {steps} steps: {ended:?}") };
+        assert_eq!(record.state, State::Finished, "crash after {steps} steps");
+        let repeated = bench.stages.done.lock().unwrap();
+        assert!(
+            journaled.iter().all(|stage| !repeated.contains(&stage.as_str())),
+            "{steps}: {journaled:?} {repeated:?}"
+        );
+        crashed_at = steps;
+    }
+    assert!(crashed_at > 40, "a sector takes many steps: {crashed_at}");
+}
+
+#[test]
+fn a_crash_inside_pc2_restores_the_replica_before_pc2_runs_again() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    while worker.stage_in_flight() != Some("pc2") {
+        bench.run(&mut worker, 1);
+    }
+    drop(worker);
+    bench.stages.done.lock().unwrap().clear();
+    bench.run(&mut bench.worker(&sealing()), 1000);
+    assert_eq!(bench.stages.done.lock().unwrap()[..2], ["restore_replica", "pc2"]);
+}
+
+#[test]
+fn a_marker_that_another_program_left_counts_as_a_crash_inside_pc2() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    while worker.record().state != State::PC1Done {
+        bench.run(&mut worker, 1);
+    }
+    drop(worker);
+    fs::write(bench.dir.path().join("store/cache/s-t01000-1/.pc2_running"), "").unwrap();
+    bench.stages.done.lock().unwrap().clear();
+    bench.run(&mut bench.worker(&sealing()), 1000);
+    assert_eq!(bench.stages.done.lock().unwrap()[..2], ["restore_replica", "pc2"]);
+}
+
+#[test]
+fn a_temporary_failure_is_tried_again_and_then_pauses() {
+    let bench = Bench::new();
+    bench.stages.refusals.lock().unwrap().insert("pc1", 2);
+    assert!(matches!(bench.run(&mut bench.worker(&sealing()), 1000), Some(Step::Finished(_))), "two of two retries");
+
+    let bench = Bench::new();
+    bench.stages.refusals.lock().unwrap().insert("pc1", 3);
+    let mut worker = bench.worker(&sealing());
+    let Some(Step::Paused(failure)) = bench.run(&mut worker, 1000) else { panic!("not paused") };
+    assert_eq!(failure.level, Level::Permanent);
+    assert_eq!(failure.reason, "pc1: no (tried 3 times)");
+    drop(worker);
+    assert!(matches!(bench.run(&mut bench.worker(&sealing()), 1000), Some(Step::Finished(_))), "a restart tries again");
+}
+
+#[test]
+fn an_unknown_sector_is_aborted_dropped_and_the_next_one_begun() {
+    let bench = Bench::new();
+    let unknown = ManagerError::SectorNotFound { method: "Venus.AssignTicket", message: "gone".into() };
+    bench.script("Venus.AssignTicket", vec![Err(unknown)]);
+    let mut worker = bench.worker(&sealing());
+    let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("not dropped") };
+    assert_eq!(record.state, State::Aborted);
+    assert!(bench.methods().contains(&"Venus.ReportAborted"));
+    assert_eq!(worker.record(), &Record::default());
+}
+
+#[test]
+fn a_failed_message_is_sent_again_with_reset() {
+    let bench = Bench::new();
+    let failed = PollStateResp { state: OnChainState::Failed, desc: Some("out of gas".into()) };
+    bench.script("Venus.PollPreCommitState", vec![Ok(Answer::PollPreCommitState(failed))]);
+    assert!(matches!(bench.run(&mut bench.worker(&sealing()), 1000), Some(Step::Finished(_))));
+    let calls = bench.manager.calls.lock().unwrap();
+    let resets: Vec<_> = calls
+        .iter()
+        .filter_map(|call| match call {
+            Call::SubmitPreCommit { reset, .. } => Some(*reset),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(resets, [false, true]);
+}
+
+#[test]
+fn a_manager_that_finalizes_a_sector_ends_it() {
+    let bench = Bench::new();
+    let id = SectorId { miner: 1000, number: 1 };
+    let over = SectorState { id, finalized: true, abort_reason: Some("operator".into()) };
+    bench.script("Venus.ReportState", vec![Ok(Answer::ReportState(over))]);
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not ended") };
+    assert_eq!((record.state, record.abort_reason.as_deref()), (State::Aborted, Some("operator")));
+}
+
+#[test]
+fn a_lost_c1_answer_is_made_again() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    while worker.record().state != State::C1Done {
+        bench.run(&mut worker, 1);
+    }
+    fs::remove_file(Path::new(worker.location()).join("cache/s-t01000-1/c1-output.json")).unwrap();
+    let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("not finished") };
+    assert_eq!(record.starts["c1"], 2);
+}
+
+#[test]
+fn a_store_that_is_not_attached_pauses_with_its_name() {
+    let bench = Bench::new();
+    let other = StoreBasicInfo { name: "other".into(), path: "/o".into(), meta: None };
+    bench.script("Venus.StoreReserveSpace", vec![Ok(Answer::StoreReserveSpace(Some(other)))]);
+    let Some(Step::Paused(failure)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not paused") };
+    assert!(failure.reason.contains("\"other\""), "{failure}");
+}

@@ -1,0 +1,68 @@
+//! What this host says of itself: its name, and which CPUs each NUMA node calls its own.
+
+use super::root::{ReadError, Root};
+use crate::units::{CpuList, NodeId, ParseError};
+use std::collections::BTreeMap;
+
+/// A fact of the host that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("read {path}: {source}")]
+    Parse { path: String, source: ParseError },
+}
+
+/// The host's name as the kernel knows it.
+pub fn hostname(root: &Root) -> Result<String, HostError> {
+    Ok(root.read("/proc/sys/kernel/hostname")?)
+}
+
+/// The CPUs of each online NUMA node. hwloc cannot tell them for memory-only nodes: it gives those the
+/// CPUs of the part they are near to, the kernel gives them none.
+pub fn node_cpus(root: &Root) -> Result<BTreeMap<NodeId, CpuList>, HostError> {
+    const NODES: &str = "/sys/devices/system/node";
+    let mut nodes = BTreeMap::new();
+    for name in root.names(NODES)? {
+        let Some(id) = name.strip_prefix("node").and_then(|id| id.parse().ok()) else { continue };
+        let path = format!("{NODES}/{name}/cpulist");
+        let cpus = root.read(&path)?.parse().map_err(|source| HostError::Parse { path, source })?;
+        nodes.insert(NodeId(id), cpus);
+    }
+    Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn host(cpulist: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let nodes = dir.path().join("sys/devices/system/node");
+        for (node, cpus) in [("node0", cpulist), ("node12", "\n")] {
+            fs::create_dir_all(nodes.join(node)).unwrap();
+            fs::write(nodes.join(node).join("cpulist"), cpus).unwrap();
+        }
+        fs::write(nodes.join("online"), "0,12\n").unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_memory_only_node_has_no_cpus() {
+        let dir = host("0-3,8\n");
+        let nodes = node_cpus(&Root::at(dir.path())).unwrap();
+        assert_eq!(nodes[&NodeId(0)].to_string(), "0-3,8");
+        assert!(nodes[&NodeId(12)].is_empty());
+        assert_eq!(nodes.len(), 2);
+    }
+
+    #[test]
+    fn an_unreadable_host_is_named() {
+        let dir = host("zero\n");
+        let error = node_cpus(&Root::at(dir.path())).unwrap_err().to_string();
+        assert!(error.contains("/sys/devices/system/node/node0/cpulist") && error.contains("zero"), "{error}");
+        let error = hostname(&Root::at(dir.path())).unwrap_err().to_string();
+        assert!(error.contains("/proc/sys/kernel/hostname"), "{error}");
+    }
+}

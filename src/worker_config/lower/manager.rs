@@ -1,0 +1,122 @@
+//! `[sector_manager]`: a manager over HTTP, or the embedded one, and never one when the other was meant.
+
+use super::or;
+use crate::worker_config::{
+    addr::{self, AddrError},
+    diagnosis::{Log, Place},
+    raw,
+    read::{At, Entry, refuse_placeholder},
+    suggest::nearest,
+    tree::quoted,
+    types::{EmbeddedManager, RemoteManager, RpcClient, SectorManager},
+};
+use std::collections::BTreeMap;
+
+const EMBEDDED: &str = "embedded";
+
+pub(super) fn sector_manager(raw: &raw::SectorManager, log: &mut Log) -> Option<SectorManager> {
+    let headers = headers(&raw.headers, log);
+    let piece_token = piece_token(raw, log);
+    let Some(addr) = &raw.addr else {
+        if !raw.has_addr {
+            let place = Place { path: "sector_manager.rpc_client.addr".to_owned(), line: raw.place.line };
+            log.problem(&place, "missing", format!("it is required; {}", addr::FORMS));
+        }
+        return None;
+    };
+    let rpc_client = if addr.value == EMBEDDED {
+        for header in &raw.headers {
+            log.warning(&header.place, "a header for the embedded manager", "it has no effect: remove it");
+        }
+        RpcClient::Embedded(embedded(raw.embedded.as_ref()))
+    } else {
+        if let Some(embedded) = &raw.embedded {
+            let found = format!("settings of the embedded manager beside rpc_client.addr = {}", quoted(&addr.value));
+            log.warning(&embedded.place, found, "they have no effect; only rpc_client.addr = \"embedded\" selects it");
+        }
+        RpcClient::Remote(RemoteManager { addr: addr.value.clone(), url: url(addr, log)?, headers })
+    };
+    Some(SectorManager { rpc_client, piece_token })
+}
+
+fn embedded(raw: Option<&raw::Embedded>) -> EmbeddedManager {
+    let default = EmbeddedManager::default();
+    let Some(raw) = raw else { return default };
+    EmbeddedManager {
+        path: raw.path.as_ref().map_or(default.path, |at| at.value.clone()),
+        miner: or(&raw.miner, default.miner),
+        proof_type: raw.proof_type.as_ref().map_or(default.proof_type, |at| at.value.0),
+        epoch: raw.epoch.as_ref().map_or(default.epoch, |at| at.value.0),
+    }
+}
+
+fn url(addr: &At<String>, log: &mut Log) -> Option<String> {
+    let text = &addr.value;
+    if refuse_placeholder(text).is_err() {
+        let found = format!("found {}, which holds a placeholder of a document", quoted(text));
+        log.problem(&addr.place, found, format!("write your manager's address; {}", addr::FORMS));
+        return None;
+    }
+    match addr::manager_url(text) {
+        Ok(understood) => {
+            if understood.was_websocket {
+                let accepted = format!("the manager is called over HTTP: write \"{}\"", understood.url);
+                log.warning(&addr.place, format!("old form: {}", quoted(text)), accepted);
+            }
+            Some(understood.url)
+        }
+        Err(error) => {
+            let accepted = match &error {
+                AddrError::UnknownForm(text) if nearest(text.trim(), [EMBEDDED]).is_some() => {
+                    "did you mean \"embedded\"? only this exact word selects the embedded manager".to_owned()
+                }
+                AddrError::NoScheme(text) => {
+                    format!("did you mean {}? {}", quoted(&format!("http://{text}")), addr::FORMS)
+                }
+                AddrError::Credentials => "send what the manager asks for with rpc_client.headers".to_owned(),
+                AddrError::Port(_) => format!("a port is a number from 1 to 65535; {}", addr::FORMS),
+                _ => addr::FORMS.to_owned(),
+            };
+            let found = match &error {
+                AddrError::Credentials => error.to_string(),
+                _ => format!("found {}: {error}", quoted(text)),
+            };
+            log.problem(&addr.place, found, accepted);
+            None
+        }
+    }
+}
+
+fn headers(raw: &[Entry<String>], log: &mut Log) -> BTreeMap<String, String> {
+    let mut headers = BTreeMap::new();
+    for Entry { name, place, value } in raw {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            let found = format!("{} is not the name of an HTTP header", quoted(name));
+            log.problem(place, found, "accepted: letters, digits and dashes, such as User-Agent");
+        }
+        let Some(value) = value else { continue };
+        if !value.chars().all(|c| c.is_ascii_graphic() || c == ' ' || c == '\t') {
+            log.problem(
+                place,
+                "a header value that HTTP cannot carry",
+                "accepted: visible ASCII characters and spaces",
+            );
+        }
+        if headers.keys().any(|other: &String| other.eq_ignore_ascii_case(name)) {
+            log.problem(place, "the same header in two spellings", "keep one: HTTP does not tell them apart");
+        }
+        headers.insert(name.clone(), value.clone());
+    }
+    headers
+}
+
+/// The token is a secret: messages never repeat it.
+fn piece_token(raw: &raw::SectorManager, log: &mut Log) -> Option<String> {
+    let token = raw.piece_token.as_ref()?;
+    if token.value.is_empty() || !token.value.bytes().all(|b| b.is_ascii_graphic()) {
+        let accepted = "accepted: the token alone, without spaces; leave the key away if there is none";
+        log.problem(&token.place, "a token that is empty or cannot be sent", accepted);
+    }
+    Some(token.value.clone())
+}

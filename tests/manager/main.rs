@@ -1,0 +1,6 @@
+//! The two sector managers from outside, through the calls that a worker makes.
+
+mod embedded;
+mod remote;
+mod rig;
+mod sequences;

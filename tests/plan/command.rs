@@ -1,0 +1,94 @@
+//! The command: streams, exit codes, files.
+
+use assert_cmd::Command;
+use damocles_worker::worker_config;
+use serde_json::Value;
+use std::{fs, process::Output};
+
+fn plan(args: &[&str]) -> Output {
+    Command::cargo_bin("damocles-worker-util").unwrap().arg("plan").args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A machine.json of eight cores.
+fn machine_file() -> tempfile::NamedTempFile {
+    let machine = crate::machine("pack:1 [numa(memory=64GB)] core:8 pu:1");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), serde_json::to_string_pretty(&machine).unwrap()).unwrap();
+    file
+}
+
+#[test]
+fn the_file_goes_to_stdout_and_the_forecast_to_stderr() {
+    let file = machine_file();
+    let output = plan(&["--target", "100KiB/hour", "--machine", file.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(worker_config::parse(text(&output.stdout)).unwrap().warnings.is_empty());
+    let forecast = text(&output.stderr);
+    for word in ["needed:     50.00 sectors/h", "expected:   ", "bottleneck: ", "estimates"] {
+        assert!(forecast.contains(word), "{forecast}");
+    }
+}
+
+#[test]
+fn this_machine_is_planned_when_none_is_named() {
+    let output = plan(&["--target", "2KiB/day"]);
+    // A machine too small for one C2 task answers 1; nothing else may happen.
+    match output.status.code() {
+        Some(0) => assert!(worker_config::parse(text(&output.stdout)).is_ok()),
+        code => assert_eq!(code, Some(1), "{}", text(&output.stderr)),
+    }
+}
+
+#[test]
+fn json_holds_the_file_and_the_forecast() {
+    let file = machine_file();
+    let machine = file.path().to_str().unwrap();
+    let output = plan(&["--target", "100KiB/hour", "--machine", machine, "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["feasible"], &answer["hostname"]), (&true.into(), &"worker-1".into()));
+    assert!(worker_config::parse(answer["worker_toml"].as_str().unwrap()).is_ok());
+    assert_eq!(answer["stages"].as_array().unwrap().len(), 6);
+    assert!(answer["limits"]["c2"].as_u64().unwrap() >= 1);
+
+    let output = plan(&["--target", "1TiB/hour", "--machine", machine, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["feasible"], &answer["bottleneck"]), (&false.into(), &"cores".into()));
+}
+
+#[test]
+fn a_target_out_of_reach_is_exit_1() {
+    let file = machine_file();
+    let output = plan(&["--target", "1TiB/hour", "--machine", file.path().to_str().unwrap()]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    let talk = text(&output.stderr);
+    assert!(talk.contains("no: plan 1TiB/hour") && talk.contains("could do"), "{talk}");
+}
+
+#[test]
+fn what_cannot_be_planned_is_exit_2() {
+    let file = machine_file();
+    let machine = file.path().to_str().unwrap();
+    let broken = tempfile::NamedTempFile::new().unwrap();
+    fs::write(broken.path(), "{\n  \"version\": 1,\n}").unwrap();
+    let broken = broken.path().to_str().unwrap();
+    for (args, expected) in [
+        (vec!["--target", "1TiB/day", "--sector-size", "32GiB"], "not supported in this version"),
+        (vec!["--target", "1TiB"], "is not a rate"),
+        (vec!["--target", "1TiB/day", "--sector-size", "1GiB"], "is not a sector size"),
+        (vec!["--target", "1KiB/day", "--machine", "/nonexistent/machine.json"], "/nonexistent/machine.json"),
+        (vec!["--target", "1KiB/day", "--machine", broken], "line 3"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--attached", "persist"], "NAME=PATH"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--manager", "embeded"], "sector_manager.rpc_client.addr"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--days-per-month", "0"], "days a month"),
+        (vec![], "--target"),
+    ] {
+        let output = plan(&args);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""), "{args:?}");
+        assert!(text(&output.stderr).contains(expected), "{args:?}: {}", text(&output.stderr));
+    }
+}

@@ -1,0 +1,8 @@
+//! The proofs room on real sectors: the whole way of 2 KiB, and pc2 after a crash at 8 MiB.
+//!
+//! c2 needs the 2 KiB parameters (`damocles-worker params fetch|generate --sector-size 2KiB`). Without them
+//! the tests still go as far as c1 and say on stderr what they left out.
+
+mod crash;
+mod seal;
+mod whole_way;
