@@ -10,7 +10,7 @@
 #   make setup        install the Debian packages that are missing
 #   make clean        remove what was built (sealed sectors in run/ stay)
 #
-# For `make run`: RUN=folder (default run), TARGET=rate (1GiB/day), SECTORS=n (1), PLAN=new to plan again.
+# For `make run`: RUN=folder (default run), TARGET=rate (1MiB/day), SECTORS=n (1), PLAN=new to plan again.
 
 export RUN TARGET SECTORS PLAN
 

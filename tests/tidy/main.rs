@@ -10,12 +10,14 @@
 //! fences    unsafe, borrowed crates          calls     macros and calls that are not used here
 //! shape     headers, lengths, whitespace     words     leftovers, names of machines and tools
 //! manifest  how the proofs stack is linked   commands  every flag is documented
+//! links     pages that are named exist
 //! ```
 
 mod calls;
 mod commands;
 mod effects;
 mod fences;
+mod links;
 mod manifest;
 mod rooms;
 mod shape;
