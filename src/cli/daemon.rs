@@ -24,7 +24,7 @@ Examples:
   damocles-worker daemon -c worker.toml --sectors 1     stop after one finished sector
   damocles-worker daemon -c worker.toml --check         only judge the file against this host
   damocles-worker daemon -c worker.toml --check --machine machine.json
-  damocles-worker-util plan --target 1GiB/day | damocles-worker daemon -c /dev/stdin --check
+  damocles-worker-util plan --target 1MiB/day | damocles-worker daemon -c /dev/stdin --check
 
 Exit codes: 0 done (or stopped in order), 1 stopped before the asked-for sectors were finished, 2 could not start";
 

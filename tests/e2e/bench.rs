@@ -165,7 +165,8 @@ pub fn has_parameters(test: &str) -> bool {
     let has = status.status.success();
     if !has {
         let hint = "damocles-worker params generate --sector-size 2KiB";
-        let _ = writeln!(std::io::stderr(), "skipped {test}: no proof parameters of 2 KiB sectors; make them with: {hint}");
+        let _ =
+            writeln!(std::io::stderr(), "skipped {test}: no proof parameters of 2 KiB sectors; make them with: {hint}");
     }
     has
 }

@@ -9,7 +9,7 @@ use std::{
 
 #[test]
 fn what_plan_writes_the_daemon_accepts_from_a_pipe() {
-    let plan = Command::new(UTIL).args(["plan", "--target", "1GiB/day", "--sector-size", "2KiB"]).output().unwrap();
+    let plan = Command::new(UTIL).args(["plan", "--target", "1MiB/day", "--sector-size", "2KiB"]).output().unwrap();
     assert!(plan.status.success(), "{}", said(&plan));
     let dir = tempfile::tempdir().unwrap();
     let mut check = Command::new(WORKER);

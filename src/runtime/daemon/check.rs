@@ -62,28 +62,37 @@ fn processors(config: &WorkerConfig) -> impl Iterator<Item = (StageName, usize, 
 fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
     if options.crash.is_some() && !embedded {
-        found.problem("--crash-at kills the daemon on purpose: only with sector_manager.rpc_client.addr = \"embedded\"".into());
+        found.problem(
+            "--crash-at kills the daemon on purpose: only with sector_manager.rpc_client.addr = \"embedded\"".into(),
+        );
     }
     for (index, thread) in config.sealing_thread.iter().enumerate() {
         let key = format!("sealing_thread[{index}] ({})", thread.location.display());
         if thread.sealing.enable_deals {
-            found.problem(format!("{key}: enable_deals = true: sectors with deals are not supported in this version; set it to false"));
+            found.problem(format!(
+                "{key}: enable_deals = true: sectors with deals are not supported in this version; set it to false"
+            ));
         }
         if thread.sealing.verify_after_pc2 {
             found.problem(format!("{key}: verify_after_pc2 = true: not supported in this version; set it to false"));
         }
         if thread.location.join("config.toml").exists() {
-            found.warning(format!("{key}: config.toml in the store is not read: hot reload is not supported in this version"));
+            found.warning(format!(
+                "{key}: config.toml in the store is not read: hot reload is not supported in this version"
+            ));
         }
     }
     if config.metrics.enable {
         found.warning("metrics.enable = true: metrics are not served in this version".into());
     }
     if !config.worker.scan_persist_stores.is_empty() {
-        found.warning("worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into());
+        found.warning(
+            "worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into(),
+        );
     }
     if !config.attached.iter().any(|attached| !attached.readonly) {
-        found.problem("attached: no writable store, so finished sectors have nowhere to go; add an [[attached]]".into());
+        found
+            .problem("attached: no writable store, so finished sectors have nowhere to go; add an [[attached]]".into());
     }
     for (stage, index, processor) in processors(config) {
         in_process_only(&format!("processors.{stage}[{index}]"), processor, options, found);
@@ -93,7 +102,8 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
 /// Stages run inside the daemon in this version. What a processor's table asks for beyond that must not vanish.
 fn in_process_only(key: &str, processor: &Processor, options: &Options, found: &mut Findings) {
     if let Some(bin) = &processor.bin {
-        found.problem(format!("{key}.bin = {:?}: external processors are not supported in this version", bin.display()));
+        found
+            .problem(format!("{key}.bin = {:?}: external processors are not supported in this version", bin.display()));
         return;
     }
     let mut lost = Vec::new();
@@ -147,7 +157,8 @@ fn unavailable(missing: &CpuList, machine: &Machine) -> String {
     let offline = missing.and(&machine.offline_cpus);
     let forbidden = missing.and(&machine.forbidden_cpus());
     let absent = missing.minus(&offline).minus(&forbidden);
-    let parts = [(absent, "do not exist"), (offline, "are offline"), (forbidden, "are forbidden by a cgroup or affinity")];
+    let parts =
+        [(absent, "do not exist"), (offline, "are offline"), (forbidden, "are forbidden by a cgroup or affinity")];
     let said = parts.into_iter().filter(|(cpus, _)| !cpus.is_empty()).map(|(cpus, what)| format!("cpus {cpus} {what}"));
     said.collect::<Vec<_>>().join(", ")
 }
@@ -161,7 +172,11 @@ fn folders(config: &WorkerConfig, found: &mut Findings) {
             Ok(meta) if !meta.is_dir() => found.problem(format!("{kind} {}: is not a folder", path.display())),
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let then = if made { "the daemon will make it" } else { "mount the disk or make the folder before the daemon starts" };
+                let then = if made {
+                    "the daemon will make it"
+                } else {
+                    "mount the disk or make the folder before the daemon starts"
+                };
                 found.warning(format!("{kind} {}: is not there yet; {then}", path.display()));
             }
             Err(e) => found.problem(format!("{kind} {}: {e}", path.display())),

@@ -37,7 +37,8 @@ impl FromStr for CrashPoint {
 
 impl Hooks for CrashPoint {
     fn before_journal(&self, event: &Event, state: State) {
-        let leads_there = !matches!(event, Event::StageStarted { .. } | Event::SpaceReserved(_) | Event::ReplicaRestored);
+        let leads_there =
+            !matches!(event, Event::StageStarted { .. } | Event::SpaceReserved(_) | Event::ReplicaRestored);
         if leads_there && *self == Self::Before(state) {
             die();
         }

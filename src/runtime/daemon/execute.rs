@@ -2,8 +2,8 @@
 
 use crate::{
     runtime::{
-        processor::{Output, RestoreReplicaTask, Task, in_process::InProcess},
         limit::Limits,
+        processor::{Output, RestoreReplicaTask, Task, in_process::InProcess},
         proofs,
         store::transfer::transfer,
     },

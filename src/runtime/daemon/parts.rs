@@ -107,7 +107,10 @@ fn known_stores(runtime: &Runtime, manager: &Remote, stores: &[PersistentStore])
                 debug!(store = store.name, manager_path = path, "known to the manager");
             }
             Ok(_) => {
-                let what = format!("the manager knows no store of the name {:?}: add it there, or correct [[attached]]", store.name);
+                let what = format!(
+                    "the manager knows no store of the name {:?}: add it there, or correct [[attached]]",
+                    store.name
+                );
                 return Err(DaemonError::Attached(what));
             }
             Err(error) => return Err(DaemonError::Manager(error.to_string())),

@@ -48,9 +48,14 @@ impl SectorReport {
         let sector = record.sector?;
         let paths = SectorPaths::new(sector.id.miner, sector.id.number);
         let verdict = verify(record);
-        let store = record.reserved.as_ref().and_then(|reserved| stores.iter().find(|store| store.name == reserved.name));
+        let store =
+            record.reserved.as_ref().and_then(|reserved| stores.iter().find(|store| store.name == reserved.name));
         let files = store.map(|store| {
-            paths.persisted(sector.proof_type.sector_size()).into_iter().map(|(path, _)| store.path.join(path)).collect()
+            paths
+                .persisted(sector.proof_type.sector_size())
+                .into_iter()
+                .map(|(path, _)| store.path.join(path))
+                .collect()
         });
         Some(Self {
             name: paths.name().to_owned(),

@@ -91,7 +91,10 @@ pub(super) fn run(
                 status: status.clone(),
                 news: news.clone(),
             };
-            thread::Builder::new().name(format!("sealing-{index}")).spawn(move || thread.run()).expect("threads can be made")
+            thread::Builder::new()
+                .name(format!("sealing-{index}"))
+                .spawn(move || thread.run())
+                .expect("threads can be made")
         })
         .collect();
     drop(news);

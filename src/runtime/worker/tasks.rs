@@ -45,14 +45,12 @@ pub(super) fn build(
             store.prepare_pc1()?;
             Task::Pc1(pc1(record, sector, ticket, Files { staged, sealed, cache }))
         }
-        Action::RestoreReplica => {
-            Task::RestoreReplica(RestoreReplicaTask {
-                registered_proof: proof,
-                staged_file: staged,
-                sealed_file: sealed,
-                cache_dir: cache,
-            })
-        }
+        Action::RestoreReplica => Task::RestoreReplica(RestoreReplicaTask {
+            registered_proof: proof,
+            staged_file: staged,
+            sealed_file: sealed,
+            cache_dir: cache,
+        }),
         Action::Pc2 => {
             let Some(pc1out) = record.pc1.clone() else { return Ok(Err(lacking(record, "pc1's answer"))) };
             store.mark_pc2()?;

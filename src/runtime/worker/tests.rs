@@ -341,3 +341,74 @@ fn a_store_that_is_not_attached_pauses_with_its_name() {
     let Some(Step::Paused(failure)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not paused") };
     assert!(failure.reason.contains("\"other\""), "{failure}");
 }
+
+/// Crashes, refusals and failing stages from a seed; how many seeds, `DAMOCLES_SIM_SEEDS` says.
+#[test]
+fn whatever_fails_and_whenever_it_crashes_every_sector_finishes_once() {
+    let seeds: u64 = std::env::var("DAMOCLES_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let first: u64 = std::env::var("DAMOCLES_SIM_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
+        let outcome = std::panic::catch_unwind(|| one_life(seed));
+        assert!(outcome.is_ok(), "replay with DAMOCLES_SIM_FIRST={seed} DAMOCLES_SIM_SEEDS=1");
+    }
+}
+
+fn one_life(seed: u64) {
+    use rand::{Rng, SeedableRng};
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let bench = Bench::new();
+    let settings = Sealing { max_retries: 100, ..sealing() };
+    let mut worker = Some(bench.worker(&settings));
+    for _ in 0..20_000 {
+        if random.gen_bool(0.03) {
+            let stage = STAGES[random.gen_range(0..STAGES.len())];
+            bench.stages.refusals.lock().unwrap().insert(stage, random.gen_range(1..4));
+        }
+        if random.gen_bool(0.05) {
+            bench.script(METHODS[random.gen_range(0..METHODS.len())], vec![Err(lost_call(&mut random))]);
+        }
+        if random.gen_bool(0.04) {
+            let before = worker.take().expect("there is one").record().clone();
+            worker = Some(bench.worker(&settings));
+            let after = worker.as_ref().expect("just made").record();
+            assert_eq!(
+                (after.state, &after.seconds),
+                (before.state, &before.seconds),
+                "what was reached stays reached"
+            );
+        }
+        let worker = worker.as_mut().expect("there is one");
+        let done: Vec<_> = worker.record().seconds.keys().cloned().collect();
+        let c1_lost = worker.record().c1_digest.is_none();
+        match worker.step() {
+            Step::WaitUntil(until) => *bench.clock.0.lock().unwrap() = until,
+            Step::Finished(record) => return assert_eq!(record.state, State::Finished),
+            Step::Paused(failure) => panic!("paused: {failure}"),
+            Step::Progressed | Step::WaitFor(_) => {}
+        }
+        if let Some(stage) = worker.stage_in_flight() {
+            assert!(!done.iter().any(|d| d == stage) || (stage == "c1" && c1_lost), "{stage} is done and begun again");
+        }
+    }
+    panic!("not finished in 20000 steps");
+}
+
+const METHODS: [&str; 8] = [
+    "Venus.AllocateSector",
+    "Venus.AssignTicket",
+    "Venus.SubmitPreCommit",
+    "Venus.PollPreCommitState",
+    "Venus.WaitSeed",
+    "Venus.SubmitProof",
+    "Venus.ReportState",
+    "Venus.ReportFinalized",
+];
+
+fn lost_call(random: &mut impl rand::Rng) -> ManagerError {
+    let method = "Venus.Any";
+    if random.r#gen() {
+        ManagerError::Unreachable { method, reason: "cut off".into() }
+    } else {
+        ManagerError::Refused { method, code: 1, message: "not now".into() }
+    }
+}
