@@ -6,9 +6,10 @@ use crate::{
     worker_config::{
         diagnosis::Log,
         raw,
-        read::{At, Entry, Positive},
+        read::{At, Entry},
         tree::quoted,
         types::{Cgroup, Limitation, Processor, Processors, StageName},
+        values::Positive,
     },
 };
 use std::{
