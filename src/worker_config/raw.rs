@@ -2,10 +2,11 @@
 
 use super::{
     diagnosis::{Log, Place},
-    read::{At, Entry, Interval, Name, Positive, ProofType, Read, Refusal, Section},
+    read::{At, Entry, Read, Refusal, Section},
     suggest::nearest,
     tree::Value,
     types::{Plan, StageName},
+    values::{Interval, Name, Positive, ProofType},
 };
 use crate::units::{Bytes, CpuList, HumanDuration, SectorSize};
 use std::{net::SocketAddr, path::PathBuf};

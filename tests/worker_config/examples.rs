@@ -3,8 +3,8 @@
 //! `DAMOCLES_TEST_SEEDS` names a folder with the documents that describe the configuration (names starting
 //! with 001 and 003). Their fragments get what a whole file needs and they lack.
 
-use crate::fixtures::Fixture;
-use damocles_worker::worker_config::{Diagnosis, Loaded, parse, render};
+use crate::fixtures::{Fixture, folder};
+use damocles_worker::worker_config::*;
 use std::{fs, io::Write as _, path::PathBuf};
 
 #[test]
@@ -19,6 +19,46 @@ fn every_good_configuration_loads_with_exactly_its_warnings() {
             assert!(warning.contains(expected), "{}: expected {expected:?} in {warning:?}", fixture.name());
         }
         assert_eq!(parse(&render(&config)).expect("what we render loads").config, config, "{}", fixture.name());
+    }
+}
+
+/// The reference of the configuration that ships with the program.
+fn reference() -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    fs::read_to_string(path).expect("the reference is there")
+}
+
+#[test]
+fn the_references_examples_load() {
+    let examples = examples(&reference());
+    assert_eq!(examples.len(), 2);
+    for (line, example) in examples {
+        let problems = obstacles(&whole(&example));
+        assert!(problems.is_empty(), "docs/configuration.md:{line}: {problems:#?}");
+    }
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_key_and_its_default() {
+    let reference = reference();
+    let rows =
+        |key: &str| -> Vec<&str> { reference.lines().filter(|row| row.starts_with(&format!("| `{key}` |"))).collect() };
+    let every_key = fs::read_to_string(folder("every-key.rendered.toml")).expect("the fixture is there");
+    let keys = |text: &str| -> Vec<(String, String)> {
+        let lines = text.lines().filter_map(|line| line.split_once(" = "));
+        lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    };
+    let in_maps = StageName::ALL.map(StageName::name).into_iter().chain(["bus", "gpu1"]);
+    let in_maps: Vec<&str> = in_maps.chain(["2KiB", "8MiB", "512MiB", "32GiB", "64GiB"]).collect();
+    for (key, _) in keys(&every_key) {
+        let key = key.strip_prefix("sealing.").unwrap_or(&key);
+        assert!(in_maps.contains(&key) || !rows(key).is_empty(), "{key} has no row");
+    }
+    let mut config = WorkerConfig::minimal(RpcClient::Embedded(EmbeddedManager::default()), "./a", "./b");
+    config.processors.stages.insert(StageName::Pc1, vec![Processor::default()]);
+    for (key, default) in keys(&render(&config)) {
+        let required = ["location", "rpc_client.addr"].contains(&key.as_str());
+        assert!(required || rows(&key).iter().any(|row| row.contains(&format!("`{default}`"))), "{key} = {default}");
     }
 }
 

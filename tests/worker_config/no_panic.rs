@@ -70,6 +70,24 @@ fn token() -> impl Strategy<Value = String> {
     ]
 }
 
+#[test]
+fn bottomless_nesting_gets_an_answer() {
+    const DEPTH: usize = 100_000;
+    for text in [
+        format!("a = {}", "[".repeat(DEPTH)),
+        format!("a = {}{}", "[".repeat(DEPTH), "]".repeat(DEPTH)),
+        format!("a = {}", "{ a = ".repeat(DEPTH)),
+        format!("{}a = 1", "a.".repeat(DEPTH)),
+        format!("[{}a]", "a.".repeat(DEPTH)),
+        format!("[[{}a]]", "a.".repeat(DEPTH)),
+        format!("a = {{ {}a = 1 }}", "a.".repeat(DEPTH)),
+        format!("worker.{}a = 1", "a.".repeat(DEPTH)),
+        format!("[worker]\n{} = 1", "x".repeat(DEPTH)),
+    ] {
+        assert!(parse(&text).is_err(), "{:.40}…", text);
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_gets_an_answer(text in any::<String>()) {

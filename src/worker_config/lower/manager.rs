@@ -5,10 +5,11 @@ use crate::worker_config::{
     addr::{self, AddrError},
     diagnosis::{Log, Place},
     raw,
-    read::{At, Entry, refuse_placeholder},
+    read::{At, Entry},
     suggest::nearest,
     tree::quoted,
     types::{EmbeddedManager, RemoteManager, RpcClient, SectorManager},
+    values::refuse_placeholder,
 };
 use std::collections::BTreeMap;
 
