@@ -289,6 +289,7 @@ fn by_stage<T: Read>(s: &mut Section, key: &'static str) -> Vec<(StageName, At<T
             (Ok(_), None) => {}
             (Err(_), _) => {
                 let accepted = match nearest(&name, StageName::ALL.map(StageName::name)) {
+                    _ if name == "c1" => "it has no effect: the daemon does c1 itself".to_owned(),
                     Some(stage) => format!("it has no effect; did you mean {stage}?"),
                     None => format!("it has no effect; stages: {}", StageName::list()),
                 };

@@ -148,7 +148,7 @@ impl<'t, 'l> Section<'t, 'l> {
     /// A `[key]` table.
     pub fn table<T>(&mut self, key: &'static str, reader: impl FnOnce(&mut Section<'t, '_>) -> T) -> Option<T> {
         let (value, place) = self.find(key)?;
-        let heading = format!("a table: write [{}]", place.path);
+        let heading = format!("a [{}] table", place.path);
         Section::read(value, place, self.log, &heading, reader)
     }
 
@@ -160,7 +160,7 @@ impl<'t, 'l> Section<'t, 'l> {
     ) -> Option<At<Vec<T>>> {
         let (value, place) = self.find(key)?;
         let place = place.on_line(value.line);
-        let heading = format!("tables: write [[{}]] for each", place.path);
+        let heading = format!("a [[{}]] table for each", place.path);
         let Kind::Array(items) = &value.kind else {
             self.log.problem(&place, format!("found {value}"), format!("accepted: {heading}"));
             return None;
@@ -388,7 +388,9 @@ impl Read for CpuList {
     const ACCEPTED: &'static str = "a cpu list in quotes, such as \"0-3,8\"";
     fn read(value: &Value) -> Result<Self, Refusal> {
         let Kind::String(text) = &value.kind else { return Err(Refusal::Type) };
-        let cpus: Self = text.parse()?;
+        let cpus: Self = text
+            .parse()
+            .map_err(|error: ParseError| Refusal::value(format!("is not {}", error.what), error.accepted))?;
         if cpus.is_empty() {
             let accepted = format!("accepted: {}; without the key all cpus are allowed", Self::ACCEPTED);
             return Err(Refusal::value("names no cpu", accepted));

@@ -3,7 +3,9 @@
 use crate::{ask, rig::*};
 use damocles_worker::{
     runtime::{
-        manager::{Answer, Call, Manager, ManagerError, embedded::SectorStatus, wire::*},
+        manager::{
+            Answer, Call, Manager, ManagerError, SectorManager, bridge::Bridge, embedded::SectorStatus, wire::*,
+        },
         stage::prover_id,
     },
     units::{SealProof, SectorSize},
@@ -53,7 +55,7 @@ async fn a_sector_goes_the_whole_way() {
     let state = ask!(manager, Call::ReportState(id, report("Finished")), Answer::ReportState);
     assert_eq!(state, SectorState { id, finalized: true, abort_reason: None });
 
-    let asked = rig.asked.lock().unwrap();
+    let asked = rig.asked.lock().unwrap().clone();
     let [(claim, bytes)] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((claim.comm_r, claim.comm_d, claim.sector_id), ([1; 32], [2; 32], id.number));
     assert_eq!((claim.ticket, claim.seed, claim.prover_id), (ticket.ticket.0, seed.seed.0, prover_id(MINER)));
@@ -499,4 +501,45 @@ async fn options_that_cannot_work_are_refused() {
     refused(&|rig| rig.options.epoch = Duration::from_secs(86_401), "it must be 1ms to 1day").await;
     refused(&|rig| rig.options.attached[0].path = "persist".into(), "its path is not absolute").await;
     refused(&|rig| rig.options.attached[0].name = "two".into(), "another store has the same name").await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_midway_leaves_the_manager_usable() {
+    let rig = Rig::new();
+    let manager = rig.open().await;
+    let mut numbers = std::collections::BTreeSet::new();
+    for polls in 0..40 {
+        let mut call = std::pin::pin!(manager.call(any_sector()));
+        for _ in 0..polls {
+            tokio::select! {
+                biased;
+                _ = &mut call => break,
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    for sector in manager.sectors().await.unwrap() {
+        assert!(numbers.insert(sector.number));
+    }
+    assert!(numbers.insert(allocate(&manager).await.number));
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_do_not_share_a_number_or_a_ticket() {
+    let rig = Rig::new();
+    let manager = std::sync::Arc::new(rig.open().await);
+    let bridge = Bridge::new(manager.clone(), tokio::runtime::Handle::current());
+    let tickets: Vec<_> = (0..20).map(|_| bridge.submit(any_sector())).collect();
+    let mut numbers = std::collections::BTreeSet::new();
+    for ticket in tickets {
+        let answer = loop {
+            match bridge.poll(ticket) {
+                Some(answer) => break answer,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let Ok(Answer::AllocateSector(Some(sector))) = answer else { panic!("{answer:?}") };
+        numbers.insert(sector.id.number);
+    }
+    assert_eq!(numbers, (1..=20).collect());
 }

@@ -32,11 +32,14 @@ pub const PUZZLING_PROOF: &[u8] = b"puzzling";
 pub const DEADLY_PROOF: &[u8] = b"deadly";
 pub const EPOCH: Duration = Duration::from_secs(30);
 
+/// What the verifier was asked: a claim and a proof.
+pub type Question = (SealClaim, Vec<u8>);
+
 /// Everything outside of the manager: its folder, its stores, the time, what the verifier was asked.
 pub struct Rig {
     pub folder: TempDir,
     pub now_ms: Arc<AtomicU64>,
-    pub asked: Arc<Mutex<Vec<(SealClaim, Vec<u8>)>>>,
+    pub asked: Arc<Mutex<Vec<Question>>>,
     pub options: EmbeddedOptions,
 }
 

@@ -25,6 +25,10 @@ pub struct SectorReport {
     pub comm_r: Option<String>,
     /// Hex.
     pub comm_d: Option<String>,
+    /// Hex; with it and comm_d the data can be unsealed again.
+    pub ticket: Option<String>,
+    /// Hex.
+    pub seed: Option<String>,
     /// Seconds of each stage, in the order of the pipeline when printed for people.
     pub seconds: BTreeMap<String, f64>,
     /// How often each stage was begun; more than once after a crash or a failure.
@@ -54,6 +58,8 @@ impl SectorReport {
             proof_type: sector.proof_type,
             comm_r: record.commitments().map(|(comm_r, _)| hex(&comm_r)),
             comm_d: record.commitments().map(|(_, comm_d)| hex(&comm_d)),
+            ticket: record.ticket.map(|ticket| hex(&ticket.ticket.0)),
+            seed: record.seed.map(|seed| hex(&seed.seed.0)),
             seconds: record.seconds.clone(),
             starts: record.starts.clone(),
             proof_bytes: record.proof.as_ref().map_or(0, |proof| proof.0.len()),

@@ -10,8 +10,10 @@
 //! | AllocateSector | an unreported number is a gap, not a loss; the journal keeps the one that was taken |
 //! | AssignTicket | a manager answers the sector's first ticket again |
 //! | SubmitPreCommit, SubmitProof | the same content again is `DuplicateSubmit`, which counts as accepted |
-//! | StoreReserveSpace, SubmitPersistedEx, ReportFinalized, ReportAborted | idempotent by sector |
-//! | WaitSeed and the polls | read only |
+//! | StoreReserveSpace, SubmitPersistedEx | idempotent by sector |
+//! | ReportFinalized, ReportAborted | idempotent by sector; a remote manager answers `SectorNotFound` to a repetition, because the sector has moved to the ended ones: `ReportState` then says `finalized` |
+//! | ReportState, WorkerPing | the latest one counts |
+//! | WaitSeed, StoreBasicInfo and the polls | read only |
 
 pub mod bridge;
 pub mod embedded;

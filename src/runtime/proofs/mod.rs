@@ -15,6 +15,7 @@ mod commit;
 mod convert;
 mod error;
 mod guard;
+pub mod params;
 mod parent_cache;
 mod pieces;
 mod precommit;

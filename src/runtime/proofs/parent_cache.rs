@@ -198,7 +198,7 @@ fn write_entries(graph: &Graph, nodes: usize, file: &mut File) -> anyhow::Result
         (0..nodes).step_by(NODES_PER_CHUNK).map(|start| start..nodes.min(start + NODES_PER_CHUNK)).collect();
     for batch in chunks.chunks(threads) {
         let computed: Vec<anyhow::Result<Vec<u8>>> = thread::scope(|scope| {
-            let running: Vec<_> = batch.iter().cloned().map(|range| scope.spawn(|| entries(graph, range))).collect();
+            let running: Vec<_> = batch.iter().map(|range| scope.spawn(|| entries(graph, range.clone()))).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
         });
         for chunk in computed {

@@ -232,11 +232,15 @@ impl Worker {
         }
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error @ ManagerError::SectorNotFound { .. }) if self.record().state != State::Aborted => {
+            // The sector is over, and a manager that was told before a crash has put it away already.
+            Err(ManagerError::SectorNotFound { .. })
+                if matches!(self.record().state, State::Finished | State::Aborted) =>
+            {
+                return self.drop_sector();
+            }
+            Err(error @ ManagerError::SectorNotFound { .. }) => {
                 return self.happen_and_report(Event::Aborted { reason: error.to_string() });
             }
-            // The sector is to be dropped anyway, and who does not know it need not be told.
-            Err(ManagerError::SectorNotFound { .. }) => return self.drop_sector(),
             Err(error) => return self.fail(Failure::temporary(error.to_string())),
         };
         match answers::read(&call, answer) {

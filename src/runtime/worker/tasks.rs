@@ -2,12 +2,16 @@
 
 use super::PersistentStore;
 use crate::runtime::{
+    manager::wire::{AllocatedSector, Seed, Ticket},
     processor::{RestoreReplicaTask, Task},
     sector::{Action, Event, Failure, Record},
     stage::*,
     store::{Store, StoreError},
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Why there is no task.
 pub(super) enum NoTask {
@@ -39,16 +43,7 @@ pub(super) fn build(
         Action::Pc1 => {
             let Some(ticket) = record.ticket else { return Ok(Err(lacking(record, "the ticket"))) };
             store.prepare_pc1()?;
-            Task::Pc1(Pc1Task {
-                registered_proof: proof,
-                cache_path: cache,
-                in_path: staged,
-                out_path: sealed,
-                prover_id: prover_id(sector.id.miner),
-                sector_id: sector.id.number,
-                ticket: ticket.ticket.0,
-                piece_infos: record.pieces.clone(),
-            })
+            Task::Pc1(pc1(record, sector, ticket, Files { staged, sealed, cache }))
         }
         Action::RestoreReplica => {
             Task::RestoreReplica(RestoreReplicaTask {
@@ -74,16 +69,9 @@ pub(super) fn build(
             }
         },
         Action::C1 => match (record.ticket, record.seed, record.pc2.clone()) {
-            (Some(ticket), Some(seed), Some(pc2out)) => Task::C1(C1Task {
-                cache_dir: cache,
-                sealed_file: sealed,
-                prover_id: prover_id(sector.id.miner),
-                sector_id: sector.id.number,
-                ticket: ticket.ticket.0,
-                seed: seed.seed.0,
-                pc2out,
-                piece_infos: record.pieces.clone(),
-            }),
+            (Some(ticket), Some(seed), Some(pc2out)) => {
+                Task::C1(c1(record, sector, (ticket, seed, pc2out), Files { staged, sealed, cache }))
+            }
             _ => return Ok(Err(lacking(record, "ticket, seed or pc2's answer"))),
         },
         Action::C2 => match store.read_c1(record.c1_digest.as_deref().unwrap_or_default())? {
@@ -97,6 +85,39 @@ pub(super) fn build(
         },
         other => unreachable!("{other:?} is not a stage"),
     }))
+}
+
+struct Files {
+    staged: PathBuf,
+    sealed: PathBuf,
+    cache: PathBuf,
+}
+
+fn pc1(record: &Record, sector: AllocatedSector, ticket: Ticket, files: Files) -> Pc1Task {
+    Pc1Task {
+        registered_proof: sector.proof_type,
+        cache_path: files.cache,
+        in_path: files.staged,
+        out_path: files.sealed,
+        prover_id: prover_id(sector.id.miner),
+        sector_id: sector.id.number,
+        ticket: ticket.ticket.0,
+        piece_infos: record.pieces.clone(),
+    }
+}
+
+fn c1(record: &Record, sector: AllocatedSector, known: (Ticket, Seed, Pc2Output), files: Files) -> C1Task {
+    let (ticket, seed, pc2out) = known;
+    C1Task {
+        cache_dir: files.cache,
+        sealed_file: files.sealed,
+        prover_id: prover_id(sector.id.miner),
+        sector_id: sector.id.number,
+        ticket: ticket.ticket.0,
+        seed: seed.seed.0,
+        pc2out,
+        piece_infos: record.pieces.clone(),
+    }
 }
 
 fn lacking(record: &Record, what: &str) -> NoTask {

@@ -286,6 +286,15 @@ fn an_unknown_sector_is_aborted_dropped_and_the_next_one_begun() {
 }
 
 #[test]
+fn a_finished_sector_that_the_manager_has_put_away_is_dropped_as_finished() {
+    let bench = Bench::new();
+    let unknown = ManagerError::SectorNotFound { method: "Venus.ReportFinalized", message: "put away".into() };
+    bench.script("Venus.ReportFinalized", vec![Err(unknown)]);
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not dropped") };
+    assert_eq!(record.state, State::Finished);
+}
+
+#[test]
 fn a_failed_message_is_sent_again_with_reset() {
     let bench = Bench::new();
     let failed = PollStateResp { state: OnChainState::Failed, desc: Some("out of gas".into()) };

@@ -78,6 +78,8 @@ fn url(addr: &At<String>, log: &mut Log) -> Option<String> {
                 _ => addr::FORMS.to_owned(),
             };
             let found = match &error {
+                AddrError::UnknownForm(_) => format!("found {}, which is not the address of a manager", quoted(text)),
+                AddrError::NoScheme(_) => format!("found {}, which has no scheme", quoted(text)),
                 AddrError::Credentials => error.to_string(),
                 _ => format!("found {}: {error}", quoted(text)),
             };

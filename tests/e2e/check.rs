@@ -1,0 +1,87 @@
+//! `daemon --check`, and starts that are refused before anything changes.
+
+use crate::bench::{Bench, UTIL, WORKER, said};
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+};
+
+#[test]
+fn what_plan_writes_the_daemon_accepts_from_a_pipe() {
+    let plan = Command::new(UTIL).args(["plan", "--target", "1GiB/day", "--sector-size", "2KiB"]).output().unwrap();
+    assert!(plan.status.success(), "{}", said(&plan));
+    let dir = tempfile::tempdir().unwrap();
+    let mut check = Command::new(WORKER);
+    check.args(["daemon", "-c", "/dev/stdin", "--check"]).current_dir(dir.path());
+    let mut child = check.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&plan.stdout).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "/dev/stdin: accepted\n");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "a check changes nothing");
+}
+
+#[test]
+fn a_check_may_be_made_for_another_machine() {
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let machine = Command::new(UTIL).args(["hwinfo", "--json"]).output().unwrap();
+    fs::write(bench.path("machine.json"), &machine.stdout).unwrap();
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
+    fs::write(bench.path("worker.toml"), config + "\n[[processors.pc1]]\ncgroup.cpuset = \"9000-9003\"\n").unwrap();
+    let output = bench.run(&["--check", "--machine", "machine.json", "--allow-unpinned"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(talk.contains("processors.pc1[0].cgroup.cpuset = \"9000-9003\": cpus 9000-9003 do not exist"), "{talk}");
+}
+
+#[test]
+fn placement_that_cannot_be_applied_is_refused_unless_it_may_be_lost() {
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
+    fs::write(bench.path("worker.toml"), config + "\n[[processors.pc2]]\ncgroup.cpuset = \"0\"\n").unwrap();
+    let refused = bench.run(&["--check"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("without cgroup.cpuset = \"0\"") && said(&refused).contains("--allow-unpinned"));
+    assert!(bench.run(&["--check", "--allow-unpinned"]).status.success());
+}
+
+#[test]
+fn deals_are_refused_until_they_can_be_sealed() {
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
+    fs::write(bench.path("worker.toml"), config.replace("[sealing]", "[sealing]\nenable_deals = true")).unwrap();
+    let output = bench.run(&["--json", "--check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["accepted"], false);
+    assert!(verdict["problems"][0].as_str().unwrap().contains("enable_deals = true"), "{verdict}");
+}
+
+#[test]
+fn a_refused_start_leaves_nothing_behind() {
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
+    fs::write(bench.path("worker.toml"), config + "\n[[processors.c2]]\nbin = \"/usr/bin/outsourced\"\n").unwrap();
+    let output = bench.run(&[]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let names: Vec<_> = fs::read_dir(bench.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["worker.toml"]);
+}
+
+#[test]
+fn a_crash_on_purpose_is_refused_with_a_real_manager() {
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
+    fs::write(bench.path("worker.toml"), config.replace("\"embedded\"", "\"http://127.0.0.1:1\"")).unwrap();
+    let output = bench.run(&["--check", "--crash-at", "after:PC1Done"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--crash-at kills the daemon on purpose"), "{}", said(&output));
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_named() {
+    let output = Command::new(WORKER).args(["daemon", "-c", "/nonexistent/worker.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("read the configuration /nonexistent/worker.toml"), "{}", said(&output));
+}

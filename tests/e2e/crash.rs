@@ -1,0 +1,186 @@
+//! `kill -9` in every state and inside stages; the sector still finishes and its proof verifies.
+
+use crate::bench::{Bench, has_parameters, reports, said};
+use damocles_worker::{
+    runtime::{
+        proofs::{self, UnsealTask},
+        stage::{Pc1Task, Pc2Task, TREE_D, TreeDTask, prover_id},
+    },
+    units::SealProof,
+};
+use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt, path::Path, time::Duration};
+
+/// Every state that a sector passes, and the stage that leads there, if one does.
+const WAY: [(&str, Option<&str>); 16] = [
+    ("Allocated", None),
+    ("DealsAcquired", None),
+    ("PieceAdded", Some("add_pieces")),
+    ("TreeDBuilt", Some("tree_d")),
+    ("TicketAssigned", None),
+    ("PC1Done", Some("pc1")),
+    ("PC2Done", Some("pc2")),
+    ("PCSubmitted", None),
+    ("PCLanded", None),
+    ("Persisted", Some("transfer")),
+    ("PersistanceSubmitted", None),
+    ("SeedAssigned", None),
+    ("C1Done", Some("c1")),
+    ("C2Done", Some("c2")),
+    ("ProofSubmitted", None),
+    ("Finished", None),
+];
+
+fn killed_at(bench: &Bench, place: &str) {
+    let output = bench.run(&["--sectors", "1", "--crash-at", place]);
+    assert_eq!(output.status.signal(), Some(9), "{place}: {}", said(&output));
+}
+
+#[test]
+fn killed_in_every_state_and_inside_every_stage_the_sector_finishes_with_a_verifying_proof() {
+    if !has_parameters("killed_in_every_state_and_inside_every_stage") {
+        return;
+    }
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let mut kills = BTreeMap::<&str, u64>::new();
+    for (state, stage) in WAY {
+        if let Some(stage) = stage {
+            // Its intent is journaled, its work is not.
+            killed_at(&bench, &format!("started:{stage}"));
+            *kills.entry(stage).or_default() += 1;
+        }
+        if matches!(stage, Some("tree_d" | "pc2")) {
+            for _ in 0..3 {
+                *kills.entry(stage.unwrap()).or_default() += u64::from(kill_inside(&bench, stage.unwrap(), 0..30_000));
+            }
+        }
+        if !journal(&bench).contains(&reached(state)) {
+            killed_at(&bench, &format!("after:{state}"));
+        }
+    }
+    let output = bench.run(&["--sectors", "1", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let report = &reports(&output)[0];
+    assert_eq!(report["proof_verified"], true, "{report}");
+    for (stage, kills) in kills {
+        assert_eq!(report["starts"][stage], kills + 1, "{stage} is begun once after each kill inside it, and never once it is done");
+    }
+    assert_eq!(report["starts"]["restore_replica"].as_u64().map(|n| n >= 1), Some(true), "{report}");
+    unsealed_data_comes_back(&bench, report);
+    assert_eq!(fs::read_dir(bench.path("sealing/0/cache")).unwrap().count(), 0, "the local files are dropped");
+}
+
+/// The event's name in the journal for a state.
+fn reached(state: &str) -> String {
+    let event = match state {
+        "Allocated" => "Allocated",
+        "PieceAdded" => "PiecesAdded",
+        "PC1Done" => "Pc1Done",
+        "PC2Done" => "Pc2Done",
+        "PCSubmitted" => "PreCommitSubmitted",
+        "PCLanded" => "PreCommitLanded",
+        "PersistanceSubmitted" => "PersistenceSubmitted",
+        "Finished" => "ProofLanded",
+        same => same,
+    };
+    format!("\"event\":{{\"{event}\"")
+}
+
+fn journal(bench: &Bench) -> String {
+    fs::read_to_string(bench.path("sealing/0/journal")).unwrap_or_default()
+}
+
+/// Kills a daemon at a random moment after `stage` began. Says whether a begun stage was lost: it may have
+/// been done before the signal came.
+fn kill_inside(bench: &Bench, stage: &str, micros: std::ops::Range<u64>) -> bool {
+    let done = if stage == "pc2" { "\"event\":{\"Pc2Done\"" } else { "\"event\":{\"TreeDBuilt\"" };
+    if journal(bench).contains(done) {
+        return false;
+    }
+    let before = bench.starts(stage);
+    let mut daemon = bench.start(&["--sectors", "1"]);
+    daemon.wait_for_start(stage, before + 1);
+    let delay = rand::Rng::gen_range(&mut rand::thread_rng(), micros);
+    std::thread::sleep(Duration::from_micros(delay));
+    daemon.kill();
+    let lost = !journal(bench).contains(done);
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("{stage}: killed after {delay} µs, {}\n", if lost { "lost" } else { "it had been done" }),
+    );
+    lost
+}
+
+/// The persisted replica decodes to the zeros that went in.
+fn unsealed_data_comes_back(bench: &Bench, report: &serde_json::Value) {
+    let bytes = |key: &str| unhex(report[key].as_str().unwrap());
+    let task = UnsealTask {
+        registered_proof: "StackedDrg2KiBV1_1".parse().unwrap(),
+        prover_id: prover_id(1000),
+        sector_id: report["number"].as_u64().or(report["Number"].as_u64()).unwrap(),
+        comm_d: bytes("comm_d"),
+        ticket: bytes("ticket"),
+        sealed_file: bench.path("persist/sealed").join(report["name"].as_str().unwrap()),
+        unsealed_output: bench.path("unsealed"),
+    };
+    assert_eq!(proofs::unseal_whole(&task).unwrap(), 2032);
+    assert_eq!(fs::read(bench.path("unsealed")).unwrap(), [0; 2032]);
+    assert_ne!(fs::read(&task.sealed_file).unwrap()[..2032], [0; 2032]);
+}
+
+fn unhex(text: &str) -> [u8; 32] {
+    let byte = |i: usize| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap();
+    std::array::from_fn(byte)
+}
+
+/// 8 MiB stages last long enough to be hit in the middle; the replica must be the one that an undisturbed
+/// run makes. Ends at the pre-commit: its proof would need 8 MiB parameters.
+#[test]
+fn killed_inside_tree_d_and_pc2_at_random_moments_the_replica_is_the_same() {
+    let bench = Bench::new("StackedDrg8MiBV1_1");
+    let mut lost = 0;
+    for _ in 0..3 {
+        lost += u32::from(kill_inside(&bench, "tree_d", 0..150_000));
+    }
+    for _ in 0..4 {
+        lost += u32::from(kill_inside(&bench, "pc2", 0..4_000_000));
+    }
+    assert!(lost > 0, "no kill hit a stage in the middle");
+    let mut daemon = bench.start(&["--sectors", "1"]);
+    daemon.wait_for("\"event\":\"PreCommitSubmitted\"");
+    daemon.kill();
+    let journal = journal(&bench);
+    let event = |name: &str| -> serde_json::Value {
+        let line = journal.lines().rev().find(|line| line.contains(&format!("\"event\":{{\"{name}\""))).unwrap();
+        let entry: serde_json::Value = serde_json::from_str(line.split_once(' ').unwrap().1).unwrap();
+        entry["event"][name].clone()
+    };
+    let ticket: damocles_worker::runtime::manager::wire::Ticket =
+        serde_json::from_value(event("TicketAssigned")).unwrap();
+    let pieces = serde_json::from_value(event("PiecesAdded")["pieces"].clone()).unwrap();
+    let expected = undisturbed(ticket.ticket.0, pieces, &bench.path("undisturbed"));
+    let comm_r: [u8; 32] = serde_json::from_value(event("Pc2Done")["output"]["comm_r"].clone()).unwrap();
+    assert_eq!(comm_r, expected);
+}
+
+/// comm_r of sector 1 of miner 1000, filled with zeros, made in one go.
+fn undisturbed(ticket: [u8; 32], piece_infos: Vec<damocles_worker::runtime::stage::PieceInfo>, dir: &Path) -> [u8; 32] {
+    let registered_proof: SealProof = "StackedDrg8MiBV1_1".parse().unwrap();
+    let (staged, sealed, cache) = (dir.join("staged"), dir.join("sealed"), dir.join("cache"));
+    fs::create_dir_all(&cache).unwrap();
+    fs::write(&staged, vec![0; 8 << 20]).unwrap();
+    fs::write(&sealed, "").unwrap();
+    proofs::tree_d(&TreeDTask { registered_proof, staged_file: staged.clone(), cache_dir: cache.clone() }).unwrap();
+    assert!(cache.join(TREE_D).exists());
+    let pc1 = Pc1Task {
+        registered_proof,
+        cache_path: cache.clone(),
+        in_path: staged,
+        out_path: sealed.clone(),
+        prover_id: prover_id(1000),
+        sector_id: 1,
+        ticket,
+        piece_infos,
+    };
+    let pc1out = proofs::pc1(&pc1).unwrap();
+    proofs::pc2(&Pc2Task { pc1out, cache_dir: cache, sealed_file: sealed }).unwrap().comm_r
+}
