@@ -4,6 +4,7 @@
 //! second links hwloc a second time, which cannot share a build with hwlocality.
 
 use crate::{assert_tidy, tree};
+use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 const PROOFS: &[&str] = &["filecoin-proofs", "storage-proofs", "fr32", "filecoin-hashers"];
@@ -86,8 +87,50 @@ fn every_borrowed_crate_has_its_line_in_the_architecture() {
     assert_tidy(unexplained_crates(&read("Cargo.toml"), &read("docs/ARCHITECTURE.md")));
 }
 
+// Each package of a build with its features: `name version features`.
+fn packages(edges: &str) -> BTreeSet<String> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+            "--no-dedupe",
+            "--edges",
+            edges,
+            "--format",
+            "{p} {f}",
+        ])
+        .current_dir(tree::root())
+        .output()
+        .expect("the cargo that built this test is still there");
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)").trim().to_owned())
+        .collect()
+}
+
+fn only_without_tests(build: &BTreeSet<String>, test: &BTreeSet<String>) -> Vec<String> {
+    let why = "`cargo test` builds it with other features, and all that depends on it a second time: name them in [dependencies]";
+    build.difference(test).map(|package| format!("{package}: {why}")).collect()
+}
+
+#[test]
+fn programs_and_tests_share_one_build_of_every_dependency() {
+    assert_tidy(only_without_tests(&packages("normal,build"), &packages("normal,build,dev")));
+}
+
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feature_that_only_tests_turn_on_is_found() {
+        let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+        assert_eq!(only_without_tests(&set(&["a v1 std"]), &set(&["a v1 std,unicode", "b v1"])).len(), 1);
+        assert!(only_without_tests(&set(&["a v1 std"]), &set(&["a v1 std", "b v1"])).is_empty());
+    }
 
     #[test]
     fn a_crate_without_a_line_is_found() {
