@@ -141,7 +141,7 @@ fn write_forecast(plan: &Plan, io: &mut Io) -> io::Result<()> {
         capacity.sectors_per_hour_expected, capacity.sealing_threads
     )?;
     writeln!(io.err, "bottleneck: {}", capacity.bottleneck)?;
-    writeln!(io.err, "note:       stage times are estimates, not measured on {}", plan.hostname)
+    writeln!(io.err, "note:       this rests on built-in stage times, not on measurements of {}", plan.hostname)
 }
 
 fn write_refusal(no: &PlanError, io: &mut Io) -> Result<()> {

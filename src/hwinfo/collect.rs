@@ -59,6 +59,11 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
     }
 }
 
+/// The name of the host that a topology was recorded on, as far as the recording has it.
+pub(super) fn recorded_hostname(topology: &Topology) -> String {
+    topology.root_object().info("HostName").and_then(text).unwrap_or_else(|| "unknown".to_owned())
+}
+
 /// An object as a part, with everything inside it. Nodes still carry the CPUs that hwloc gives them.
 fn part(object: &TopologyObject, kind: PartKind) -> Part {
     let size_bytes = match object.attributes() {
