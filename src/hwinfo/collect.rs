@@ -7,7 +7,7 @@ use crate::{
     machine::{Broken, Core, Machine, NumaNode, Part, PartKind, VERSION},
     sys::{
         host::HostError,
-        topology::{self, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject},
+        topology::{self, CpuSet, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject},
     },
     units::{Bytes, CpuList, NodeId},
 };
@@ -180,7 +180,7 @@ fn object_cpus(object: &TopologyObject) -> CpuList {
 }
 
 /// hwloc's CPU sets are OS indices. An infinite set cannot be listed and does not name real CPUs.
-fn cpus(set: &hwlocality::cpu::cpuset::CpuSet) -> CpuList {
+fn cpus(set: &CpuSet) -> CpuList {
     if set.weight().is_none() {
         return CpuList::default();
     }

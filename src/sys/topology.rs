@@ -2,6 +2,7 @@
 
 pub use hwlocality::{
     Topology,
+    cpu::cpuset::CpuSet,
     object::{TopologyObject, attributes::ObjectAttributes, types::ObjectType},
 };
 

@@ -103,7 +103,8 @@ fn every_captured_tree_loads() {
 /// A kernel cpumap: 32-bit words in hex, the highest first.
 fn kernel_cpus(cpumap: &Path) -> CpuList {
     let Ok(text) = fs::read_to_string(cpumap) else { return CpuList::default() };
-    let words = text.trim().rsplit(',').map(|word| u32::from_str_radix(word, 16).unwrap());
+    // One capture holds the terminating zero of the kernel's buffer.
+    let words = text.trim_end_matches(['\0', '\n']).rsplit(',').map(|word| u32::from_str_radix(word, 16).unwrap());
     words
         .zip(0..)
         .flat_map(|(word, i)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| i * 32 + bit))
