@@ -42,7 +42,7 @@ impl Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match BINARY.iter().find(|(_, shift)| self.0 != 0 && self.0 % (1 << shift) == 0) {
+        match BINARY.iter().find(|(_, shift)| self.0 != 0 && self.0.is_multiple_of(1 << shift)) {
             Some((unit, shift)) => f.pad(&format!("{}{unit}", self.0 >> shift)),
             None => f.pad(&format!("{}B", self.0)),
         }

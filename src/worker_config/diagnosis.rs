@@ -23,8 +23,9 @@ impl fmt::Display for Diagnosis {
         }
         write!(f, "{}; {}", self.found, self.accepted)?;
         match self.line {
-            Some(line) => write!(f, " (line {line})"),
-            None => Ok(()),
+            // Without a path the finding is about the text, and names its line and column itself.
+            Some(line) if !self.path.is_empty() => write!(f, " (line {line})"),
+            _ => Ok(()),
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! text ─► tree (values with lines) ─► raw (as written, old forms too) ─► lower (defaults, merges, checks) ─► types
-//!                    read (typed reads that collect every problem)                        render ◄──────────┘
+//!                    read, values (typed reads that collect every problem)                render ◄──────────┘
 //! ```
 //!
 //! `parse` never stops at the first problem: an operator gets all of them, each with its key path, what
 //! was found and what is accepted. `types` holds no `Option` that has a default.
 
 mod addr;
+mod defaults;
 mod diagnosis;
 mod lower;
 mod raw;
@@ -17,6 +18,7 @@ mod render;
 mod suggest;
 mod tree;
 mod types;
+mod values;
 
 pub use addr::{AddrError, ManagerUrl};
 pub use diagnosis::{Diagnosis, Problems};

@@ -2,10 +2,11 @@
 
 use super::{
     diagnosis::{Log, Place},
-    read::{At, Entry, Interval, Name, Positive, ProofType, Read, Refusal, Section},
+    read::{At, Entry, Read, Refusal, Section},
     suggest::nearest,
     tree::Value,
     types::{Plan, StageName},
+    values::{Interval, Name, Positive, ProofType},
 };
 use crate::units::{Bytes, CpuList, HumanDuration, SectorSize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -289,6 +290,7 @@ fn by_stage<T: Read>(s: &mut Section, key: &'static str) -> Vec<(StageName, At<T
             (Ok(_), None) => {}
             (Err(_), _) => {
                 let accepted = match nearest(&name, StageName::ALL.map(StageName::name)) {
+                    _ if name == "c1" => "it has no effect: the daemon does c1 itself".to_owned(),
                     Some(stage) => format!("it has no effect; did you mean {stage}?"),
                     None => format!("it has no effect; stages: {}", StageName::list()),
                 };

@@ -3,8 +3,9 @@
 use crate::worker_config::{
     diagnosis::Log,
     raw,
-    read::{At, Entry, Name, Positive},
+    read::{At, Entry},
     suggest::nearest,
+    values::{Name, Positive},
 };
 use std::collections::HashMap;
 

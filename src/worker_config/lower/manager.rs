@@ -5,10 +5,11 @@ use crate::worker_config::{
     addr::{self, AddrError},
     diagnosis::{Log, Place},
     raw,
-    read::{At, Entry, refuse_placeholder},
+    read::{At, Entry},
     suggest::nearest,
     tree::quoted,
     types::{EmbeddedManager, RemoteManager, RpcClient, SectorManager},
+    values::refuse_placeholder,
 };
 use std::collections::BTreeMap;
 
@@ -78,6 +79,8 @@ fn url(addr: &At<String>, log: &mut Log) -> Option<String> {
                 _ => addr::FORMS.to_owned(),
             };
             let found = match &error {
+                AddrError::UnknownForm(_) => format!("found {}, which is not the address of a manager", quoted(text)),
+                AddrError::NoScheme(_) => format!("found {}, which has no scheme", quoted(text)),
                 AddrError::Credentials => error.to_string(),
                 _ => format!("found {}: {error}", quoted(text)),
             };

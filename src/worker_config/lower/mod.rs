@@ -10,7 +10,13 @@ mod sealing;
 mod stores;
 mod worker;
 
-use super::{diagnosis::Log, raw, read::At, types::WorkerConfig};
+use super::{
+    diagnosis::{Log, Place},
+    raw,
+    read::At,
+    types::WorkerConfig,
+};
+use crate::units::HumanDuration;
 use std::path::{Component, Path, PathBuf};
 
 /// The configuration, unless it lacks something that has no default.
@@ -36,6 +42,14 @@ pub(super) fn config(raw: &raw::Config, log: &mut Log) -> Option<WorkerConfig> {
 /// A value that is a plain copy, or its default.
 fn or<T: Copy>(written: &Option<At<T>>, default: T) -> T {
     written.as_ref().map_or(default, |at| at.value)
+}
+
+/// Nothing here is meant to take days, and one letter makes months of minutes.
+fn doubt_long(place: &Place, interval: HumanDuration, log: &mut Log) {
+    if interval > HumanDuration::secs(86_400) {
+        let accepted = "if minutes were meant, write m or min: M is months";
+        log.warning(place, format!("{interval} is more than a day"), accepted);
+    }
 }
 
 /// The elements without their places.

@@ -1,14 +1,15 @@
 //! `[processors]`: limits, static trees, external processors.
 
-use super::{elements, locks, or};
+use super::{doubt_long, elements, locks, or};
 use crate::{
     units::{NodeId, SectorSize},
     worker_config::{
         diagnosis::Log,
         raw,
-        read::{At, Entry, Positive},
+        read::{At, Entry},
         tree::quoted,
         types::{Cgroup, Limitation, Processor, Processors, StageName},
+        values::Positive,
     },
 };
 use std::{
@@ -50,6 +51,7 @@ fn limitation(raw: &raw::Processors, log: &mut Log) -> Limitation {
             log.warning(place, found, format!("{new} is used: remove this key"));
         }
     }
+    raw.staggered.iter().for_each(|(_, gap)| doubt_long(&gap.place, gap.value, log));
     let staggered = raw.staggered.iter().map(|(stage, at)| (*stage, at.value)).collect();
     Limitation { concurrent, staggered }
 }

@@ -1,9 +1,9 @@
 //! `[sealing]`, and `sealing.*` of a thread over it.
 
-use super::{elements, or};
+use super::{doubt_long, elements, or};
 use crate::{
-    units::{Bytes, HumanDuration, SectorSize},
-    worker_config::{diagnosis::Log, raw, read::At, types::Sealing},
+    units::{Bytes, SectorSize},
+    worker_config::{diagnosis::Log, raw, types::Sealing},
 };
 
 /// The common settings.
@@ -44,21 +44,13 @@ fn check(raw: &raw::Sealing, merged: &Sealing, log: &mut Log) {
         log.warning(&at.place, "disable_cc without enable_deals", accepted);
     }
     check_deal_space(raw, merged, log);
-    let intervals = [&raw.seal_interval, &raw.rpc_polling_interval];
-    let intervals = intervals.into_iter().flatten().map(|at| (&at.place, at.value.0));
-    let recover = raw.recover_interval.iter().map(|At { value, place }| (place, *value));
-    for (place, interval) in intervals.chain(recover) {
-        if interval > DAY {
-            log.warning(
-                place,
-                format!("{interval} is more than a day"),
-                "if minutes were meant, write m or min: M is months",
-            );
-        }
+    for interval in [&raw.seal_interval, &raw.rpc_polling_interval].into_iter().flatten() {
+        doubt_long(&interval.place, interval.value.0, log);
+    }
+    if let Some(interval) = &raw.recover_interval {
+        doubt_long(&interval.place, interval.value, log);
     }
 }
-
-const DAY: HumanDuration = HumanDuration::secs(86_400);
 
 fn check_deal_space(raw: &raw::Sealing, merged: &Sealing, log: &mut Log) {
     let largest: Bytes = merged.allowed_sizes.iter().copied().max().unwrap_or(SectorSize::GiB64).bytes();

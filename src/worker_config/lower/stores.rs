@@ -86,4 +86,10 @@ fn check_unique(raw: &raw::Config, written: &[&raw::Attached], log: &mut Log) {
             log.problem(&name.place, found, "give each store a name of its own");
         }
     }
+    for location in written.iter().filter(|store| store.name.is_none()).filter_map(|store| store.location.as_ref()) {
+        if let Some(first) = location.value.to_str().and_then(|path| names.get(path)) {
+            let found = format!("{:?} is already the name of {first}", location.value);
+            log.problem(&location.place, found, "a store without a name goes by its path: give it a name of its own");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `[worker]` and `[metrics]`.
 
-use super::{elements, or};
+use super::{doubt_long, elements, or};
 use crate::worker_config::{
     addr::is_host_name,
     diagnosis::Log,
@@ -11,6 +11,9 @@ use std::net::IpAddr;
 
 pub(super) fn worker(raw: &raw::Worker, log: &mut Log) -> Worker {
     let default = Worker::default();
+    if let Some(interval) = &raw.ping_interval {
+        doubt_long(&interval.place, interval.value.0, log);
+    }
     Worker {
         name: raw.name.as_ref().map(|at| at.value.0.clone()),
         rpc_server: rpc_server(raw, log),
