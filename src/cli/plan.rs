@@ -130,18 +130,13 @@ fn write_plan(plan: &Plan, as_json: bool, io: &mut Io) -> Result<()> {
 
 fn write_forecast(plan: &Plan, io: &mut Io) -> io::Result<()> {
     let capacity = &plan.capacity;
-    writeln!(
-        io.err,
-        "needed:     {:.2} sectors/h ({} of {} sectors)",
-        capacity.sectors_per_hour_needed, plan.target, plan.sector_size
-    )?;
-    writeln!(
-        io.err,
-        "expected:   {:.2} sectors/h with {} sealing threads",
-        capacity.sectors_per_hour_expected, capacity.sealing_threads
-    )?;
+    let (needed, expected) = (capacity.sectors_per_hour_needed, capacity.sectors_per_hour_expected);
+    let threads = capacity.sealing_threads;
+    let s = if threads == 1 { "" } else { "s" };
+    writeln!(io.err, "needed:     {needed:.2} sectors/h ({} of {} sectors)", plan.target, plan.sector_size)?;
+    writeln!(io.err, "expected:   {expected:.2} sectors/h with {threads} sealing thread{s}")?;
     writeln!(io.err, "bottleneck: {}", capacity.bottleneck)?;
-    writeln!(io.err, "note:       stage times are estimates, not measured on {}", plan.hostname)
+    writeln!(io.err, "note:       this rests on built-in stage times, not on measurements of {}", plan.hostname)
 }
 
 fn write_refusal(no: &PlanError, io: &mut Io) -> Result<()> {

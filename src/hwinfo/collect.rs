@@ -7,7 +7,7 @@ use crate::{
     machine::{Broken, Core, Machine, NumaNode, Part, PartKind, VERSION},
     sys::{
         host::HostError,
-        topology::{self, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject},
+        topology::{self, CpuSet, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject},
     },
     units::{Bytes, CpuList, NodeId},
 };
@@ -57,6 +57,11 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         broken if broken.is_empty() => Ok(machine),
         broken => Err(CollectError::Broken(broken)),
     }
+}
+
+/// The name of the host that a topology was recorded on, as far as the recording has it.
+pub(super) fn recorded_hostname(topology: &Topology) -> String {
+    topology.root_object().info("HostName").and_then(text).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// An object as a part, with everything inside it. Nodes still carry the CPUs that hwloc gives them.
@@ -175,7 +180,7 @@ fn object_cpus(object: &TopologyObject) -> CpuList {
 }
 
 /// hwloc's CPU sets are OS indices. An infinite set cannot be listed and does not name real CPUs.
-fn cpus(set: &hwlocality::cpu::cpuset::CpuSet) -> CpuList {
+fn cpus(set: &CpuSet) -> CpuList {
     if set.weight().is_none() {
         return CpuList::default();
     }

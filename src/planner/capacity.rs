@@ -205,12 +205,12 @@ mod tests {
         assert_eq!(capacity.sealing_threads, 1);
         assert!(capacity.limits.values().all(|limit| *limit == 1));
         assert_eq!(capacity.bottleneck, Bottleneck::SealingThreads);
-        assert_eq!(capacity.tasks_memory_bytes, Bytes::gib(3), "one thread holds one task at a time");
+        assert_eq!(capacity.tasks_memory_bytes, Bytes::mib(2816), "one thread holds one task at a time");
     }
 
     #[test]
     fn a_larger_target_takes_more_threads() {
-        let (few, many) = (try_decide(100.0, 64, 256).unwrap(), try_decide(2000.0, 64, 256).unwrap());
+        let (few, many) = (try_decide(100.0, 64, 256).unwrap(), try_decide(1500.0, 64, 256).unwrap());
         assert!(few.sealing_threads < many.sealing_threads);
     }
 
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn too_little_memory_is_named() {
         assert_eq!(try_decide(1.0, 2, 3).unwrap_err(), (0.0, Bottleneck::Memory), "a single task does not fit");
-        let (possible, bottleneck) = try_decide(1800.0, 64, 4).unwrap_err();
+        let (possible, bottleneck) = try_decide(4000.0, 128, 4).unwrap_err();
         assert_eq!(bottleneck, Bottleneck::Memory);
         assert!(possible > 0.0);
     }

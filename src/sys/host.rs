@@ -2,7 +2,7 @@
 
 use super::root::{ReadError, Root};
 use crate::units::{CpuList, NodeId, ParseError};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 /// A fact of the host that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -19,17 +19,22 @@ pub fn hostname(root: &Root) -> Result<String, HostError> {
 }
 
 /// The CPUs of each online NUMA node. hwloc cannot tell them for memory-only nodes: it gives those the
-/// CPUs of the part they are near to, the kernel gives them none.
-pub fn node_cpus(root: &Root) -> Result<BTreeMap<NodeId, CpuList>, HostError> {
+/// CPUs of the part they are near to, the kernel gives them none. `None` where the kernel knows no nodes at
+/// all: it was built without NUMA, or /sys is not the kernel's.
+pub fn node_cpus(root: &Root) -> Result<Option<BTreeMap<NodeId, CpuList>>, HostError> {
     const NODES: &str = "/sys/devices/system/node";
     let mut nodes = BTreeMap::new();
-    for name in root.names(NODES)? {
+    let names = match root.names(NODES) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        names => names?,
+    };
+    for name in names {
         let Some(id) = name.strip_prefix("node").and_then(|id| id.parse().ok()) else { continue };
         let path = format!("{NODES}/{name}/cpulist");
         let cpus = root.read(&path)?.parse().map_err(|source| HostError::Parse { path, source })?;
         nodes.insert(NodeId(id), cpus);
     }
-    Ok(nodes)
+    Ok(Some(nodes))
 }
 
 #[cfg(test)]
@@ -51,10 +56,16 @@ mod tests {
     #[test]
     fn a_memory_only_node_has_no_cpus() {
         let dir = host("0-3,8\n");
-        let nodes = node_cpus(&Root::at(dir.path())).unwrap();
+        let nodes = node_cpus(&Root::at(dir.path())).unwrap().unwrap();
         assert_eq!(nodes[&NodeId(0)].to_string(), "0-3,8");
         assert!(nodes[&NodeId(12)].is_empty());
         assert_eq!(nodes.len(), 2);
+    }
+
+    #[test]
+    fn a_kernel_without_nodes_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(node_cpus(&Root::at(dir.path())).unwrap(), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub use hwlocality::{
     Topology,
+    cpu::cpuset::CpuSet,
     object::{TopologyObject, attributes::ObjectAttributes, types::ObjectType},
 };
 
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     fn refused(source: Source) -> String {
-        load(&source).err().expect("refused").to_string()
+        load(&source).expect_err("refused").to_string()
     }
 
     #[test]

@@ -1,25 +1,35 @@
-//! Every XML export in the folder that `DAMOCLES_TEST_TOPOLOGIES` names: nothing is lost, nothing crashes.
+//! Every XML export and captured /sys tree in the folder that `DAMOCLES_TEST_TOPOLOGIES` names: nothing is lost,
+//! nothing crashes.
 
 use crate::{assert_reads_back, tree};
 use damocles_worker::{
     hwinfo,
-    machine::PartKind,
+    machine::{self, PartKind},
     sys::topology::{self, ObjectType, Source},
+    units::CpuList,
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-/// The exports, or none when the variable is not set: the data is not part of the project.
-fn exports() -> Vec<PathBuf> {
-    let Some(folder) = std::env::var_os("DAMOCLES_TEST_TOPOLOGIES") else { return Vec::new() };
+/// The files of one kind, or none when the variable is not set: the data is not part of the project.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let Some(topologies) = std::env::var_os("DAMOCLES_TEST_TOPOLOGIES") else { return Vec::new() };
     let mut files: Vec<_> =
-        fs::read_dir(PathBuf::from(folder).join("xml")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "xml"));
+        fs::read_dir(PathBuf::from(topologies).join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files.sort();
     assert!(!files.is_empty());
     files
 }
 
-fn is_later_version(path: &std::path::Path) -> bool {
+fn exports() -> Vec<PathBuf> {
+    files("xml", "xml")
+}
+
+fn is_later_version(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".v3.xml")
 }
 
@@ -53,6 +63,53 @@ fn numbers_expected(machine: &damocles_worker::machine::Machine) -> usize {
     let in_models =
         machine.parts().iter().flat_map(|p| &p.model).map(|model| model.matches('#').count()).sum::<usize>();
     machine.nodes().len() + numbered.count() + machine.cpus().len() + in_models
+}
+
+/// hwloc reads captured trees by environment only, so the command itself is the child that does.
+#[test]
+fn every_captured_tree_loads() {
+    for path in files("linux", "bz2") {
+        let place = path.display();
+        let dir = tempfile::tempdir().unwrap();
+        let unpacked = Command::new("tar").arg("xjf").arg(&path).arg("-C").arg(dir.path()).status().unwrap();
+        assert!(unpacked.success(), "{place}");
+        let root = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+        let output = Command::new(assert_cmd::cargo::cargo_bin("damocles-worker-util"))
+            .args(["hwinfo", "--json"])
+            .env("HWLOC_FSROOT", &root)
+            .env("HWLOC_COMPONENTS", "linux,stop")
+            .env("HWLOC_THISSYSTEM", "0")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{place}: {}", String::from_utf8_lossy(&output.stderr));
+        let machine = machine::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+        if path.to_string_lossy().contains("offlines") {
+            // Offline CPUs are named, not lost: the online set of this capture is 0x9fdb of 16.
+            assert_eq!(machine.cpus().to_string(), "0-1,3-4,6-12,15", "{place}");
+            assert_eq!(machine.offline_cpus.to_string(), "2,5,13-14", "{place}");
+        }
+        if path.to_string_lossy().contains("cgroup2") {
+            assert_eq!(machine.allowed_cpus.to_string(), "0-5", "{place}");
+            assert_eq!(machine.forbidden_cpus().to_string(), "6-31", "{place}");
+        }
+        for node in machine.nodes() {
+            let cpumap = root.join(format!("sys/devices/system/node/node{}/cpumap", node.os_index));
+            // A kernel without NUMA has no such file; hwloc then makes one node of the whole machine.
+            let own = fs::read_to_string(cpumap).map_or(machine.cpus(), |text| kernel_cpus(&text));
+            // What was worked out from hwloc's view is what the kernel said itself.
+            assert_eq!(node.cpus, own.and(&machine.cpus()), "{place} node {}", node.os_index);
+        }
+    }
+}
+
+/// A kernel cpumap: 32-bit words in hex, the highest first.
+fn kernel_cpus(text: &str) -> CpuList {
+    // One capture holds the terminating zero of the kernel's buffer.
+    let words = text.trim_end_matches(['\0', '\n']).rsplit(',').map(|word| u32::from_str_radix(word, 16).unwrap());
+    words
+        .zip(0..)
+        .flat_map(|(word, i)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| i * 32 + bit))
+        .collect()
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn the_file_goes_to_stdout_and_the_forecast_to_stderr() {
     assert_eq!(output.status.code(), Some(0));
     assert!(worker_config::parse(text(&output.stdout)).unwrap().warnings.is_empty());
     let forecast = text(&output.stderr);
-    for word in ["needed:     50.00 sectors/h", "expected:   ", "bottleneck: ", "estimates"] {
+    for word in ["needed:     50.00 sectors/h", "expected:   ", "bottleneck: ", "built-in stage times"] {
         assert!(forecast.contains(word), "{forecast}");
     }
 }
