@@ -4,7 +4,7 @@
 //! refused, with the texts their `# expect:` lines name.
 
 mod broken;
-// mod daemon_refuses;
+mod daemon_refuses;
 mod examples;
 mod fixtures;
 mod meaning;

@@ -94,6 +94,9 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
         found
             .problem("attached: no writable store, so finished sectors have nowhere to go; add an [[attached]]".into());
     }
+    if !config.processors.sealing_daemons.is_empty() {
+        found.problem("processors.sealing_daemons: not supported in this version; remove the tables".into());
+    }
     for (stage, index, processor) in processors(config) {
         in_process_only(&format!("processors.{stage}[{index}]"), processor, options, found);
     }
