@@ -35,6 +35,25 @@ impl ProofsError {
         matches!(self, Self::Input { .. } | Self::NotSupported { .. } | Self::Value { .. })
     }
 
+    /// The stage it happened in; `parent cache` and `unseal` besides those of a sector's way.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::File { stage, .. }
+            | Self::Library { stage, .. }
+            | Self::Panicked { stage, .. }
+            | Self::Input { stage, .. }
+            | Self::NotSupported { stage, .. }
+            | Self::Value { stage, .. }
+            | Self::Durable { stage, .. } => stage,
+        }
+    }
+
+    /// The text without the stage before it, for whoever names the stage himself.
+    pub fn reason(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix(self.stage()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text).to_owned()
+    }
+
     pub(super) fn io(stage: &'static str, path: &Path, doing: &'static str, source: std::io::Error) -> Self {
         Self::Durable { stage, source: DurableError::new(doing, path, source) }
     }
@@ -48,5 +67,18 @@ pub(super) trait InStage<T> {
 impl<T> InStage<T> for Result<T, DurableError> {
     fn in_stage(self, stage: &'static str) -> Result<T, ProofsError> {
         self.map_err(|source| ProofsError::Durable { stage, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_does_not_repeat_the_stage() {
+        let error = ProofsError::NotSupported { stage: "add_pieces", what: "a piece from a url" };
+        assert_eq!(error.to_string(), "add_pieces: a piece from a url: not supported in this version");
+        assert_eq!((error.stage(), error.reason().as_str()), ("add_pieces", &error.to_string()[12..]));
+        assert!(error.is_permanent());
     }
 }
