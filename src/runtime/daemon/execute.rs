@@ -9,7 +9,6 @@ use crate::{
     },
     worker_config::{Limitation, Processors},
 };
-use std::error::Error;
 
 /// The daemon's executor under the configuration's limits.
 pub(super) fn executor(processors: &Processors) -> InProcess {
@@ -24,34 +23,24 @@ fn limits(limitation: &Limitation) -> Limits {
 
 fn perform(task: Task) -> Result<Output, String> {
     match task {
-        Task::AddPieces(task) => proofs::add_pieces(&task).map(Output::AddPieces).map_err(told),
-        Task::TreeD(task) => proofs::tree_d(&task).map(|_| Output::TreeD).map_err(told),
-        Task::Pc1(task) => proofs::pc1(&task).map(Output::Pc1).map_err(told),
+        Task::AddPieces(task) => proofs::add_pieces(&task).map(Output::AddPieces).map_err(reason),
+        Task::TreeD(task) => proofs::tree_d(&task).map(|_| Output::TreeD).map_err(reason),
+        Task::Pc1(task) => proofs::pc1(&task).map(Output::Pc1).map_err(reason),
         Task::RestoreReplica(task) => restore_replica(&task).map(|()| Output::RestoreReplica),
-        Task::Pc2(task) => proofs::pc2(&task).map(Output::Pc2).map_err(told),
-        Task::C1(task) => proofs::c1(&task).map(Output::C1).map_err(told),
-        Task::C2(task) => proofs::c2(&task).map(Output::C2).map_err(told),
-        Task::Transfer(task) => transfer(&task).map(|()| Output::Transfer).map_err(told),
+        Task::Pc2(task) => proofs::pc2(&task).map(Output::Pc2).map_err(reason),
+        Task::C1(task) => proofs::c1(&task).map(Output::C1).map_err(reason),
+        Task::C2(task) => proofs::c2(&task).map(Output::C2).map_err(reason),
+        Task::Transfer(task) => transfer(&task).map(|()| Output::Transfer).map_err(|e| e.to_string()),
     }
 }
 
 /// pc2's files first: a crash in between leaves no tree that belongs to another replica.
 fn restore_replica(task: &RestoreReplicaTask) -> Result<(), String> {
-    proofs::clean_before_pc2_again(&task.cache_dir).map_err(told)?;
-    proofs::remake_sealed(&task.staged_file, &task.sealed_file, task.registered_proof.sector_size()).map_err(told)
+    proofs::clean_before_pc2_again(&task.cache_dir).map_err(reason)?;
+    proofs::remake_sealed(&task.staged_file, &task.sealed_file, task.registered_proof.sector_size()).map_err(reason)
 }
 
-/// The error and its causes, joined as one line for the operator.
-fn told(error: impl Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let further = error.to_string();
-        if !text.contains(&further) {
-            text.push_str(": ");
-            text.push_str(&further);
-        }
-        cause = error.source();
-    }
-    text
+/// Without the stage, which the executor names.
+fn reason(error: proofs::ProofsError) -> String {
+    error.reason()
 }

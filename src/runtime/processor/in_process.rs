@@ -27,11 +27,15 @@ struct Shared {
     state: Mutex<Queues>,
 }
 
+/// A task's result and how long it ran.
+type End = (Result<Output, StageError>, Duration);
+
 #[derive(Default)]
 struct Queues {
     limits: Limits,
     waiting: BTreeMap<&'static str, VecDeque<(u64, Task)>>,
-    tickets: HashMap<u64, Option<(Result<Output, StageError>, Duration)>>,
+    /// Every ticket that has not been used up, with its end once it has one.
+    tickets: HashMap<u64, Option<End>>,
     started: HashMap<u64, Instant>,
     next: u64,
 }

@@ -62,7 +62,7 @@ impl SectorPaths {
     /// `t_aux` is a serialised structure whose length depends on path lengths.
     pub fn persisted(&self, size: SectorSize) -> Vec<(PathBuf, Option<u64>)> {
         let tree_r_last = match size {
-            SectorSize::KiB2 => None,
+            SectorSize::KiB2 => Some(32),
             SectorSize::MiB8 => Some(18_720),
             SectorSize::MiB512 => Some(1_198_368),
             SectorSize::GiB32 | SectorSize::GiB64 => Some(9_586_976),
