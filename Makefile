@@ -3,7 +3,7 @@
 #   make run          show this machine, plan a worker.toml for it, seal a sector with it
 #   make test         everything that must hold; the seconds of each phase are printed
 #   make test-fast    the part of it that needs no proof parameters
-#   make test-slow    the part of it that makes proofs
+#   make test-slow    the long ones: thousands of crashing workers by seed, 512 MiB sectors (an hour)
 #   make lint         formatting and clippy, warnings are errors
 #   make docs         the crate's documentation, private items too, warnings are errors
 #   make commands     write docs/commands.md anew from the command line's definition

@@ -3,12 +3,15 @@
 use crate::bench::{Bench, has_parameters, reports, said};
 use damocles_worker::{
     runtime::{
+        manager::wire::Ticket,
         proofs::{self, UnsealTask},
-        stage::{Pc1Task, Pc2Task, TREE_D, TreeDTask, prover_id},
+        stage::{Pc1Task, Pc2Task, PieceInfo, TreeDTask, prover_id},
     },
-    units::SealProof,
+    units::{SealProof, SectorSize},
 };
-use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap, fs, io::Write, ops::Range, os::unix::process::ExitStatusExt, path::Path, time::Duration,
+};
 
 /// Every state that a sector passes, and the stage that leads there, if one does.
 const WAY: [(&str, Option<&str>); 16] = [
@@ -99,7 +102,7 @@ fn journal(bench: &Bench) -> String {
 
 /// Kills a daemon at a random moment after `stage` began. Says whether a begun stage was lost: it may have
 /// been done before the signal came.
-fn kill_inside(bench: &Bench, stage: &str, micros: std::ops::Range<u64>) -> bool {
+fn kill_inside(bench: &Bench, stage: &str, micros: Range<u64>) -> bool {
     let done = if stage == "pc2" { "\"event\":{\"Pc2Done\"" } else { "\"event\":{\"TreeDBuilt\"" };
     if journal(bench).contains(done) {
         return false;
@@ -111,10 +114,8 @@ fn kill_inside(bench: &Bench, stage: &str, micros: std::ops::Range<u64>) -> bool
     std::thread::sleep(Duration::from_micros(delay));
     daemon.kill();
     let lost = !journal(bench).contains(done);
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr(),
-        format_args!("{stage}: killed after {delay} µs, {}\n", if lost { "lost" } else { "it had been done" }),
-    );
+    let end = if lost { "lost" } else { "it had been done" };
+    let _ = writeln!(std::io::stderr(), "{stage}: killed after {delay} µs, {end}");
     lost
 }
 
@@ -144,13 +145,28 @@ fn unhex(text: &str) -> [u8; 32] {
 /// run makes. Ends at the pre-commit: its proof would need 8 MiB parameters.
 #[test]
 fn killed_inside_tree_d_and_pc2_at_random_moments_the_replica_is_the_same() {
-    let bench = Bench::new("StackedDrg8MiBV1_1");
-    let mut lost = 0;
-    for _ in 0..3 {
-        lost += u32::from(kill_inside(&bench, "tree_d", 0..150_000));
+    same_replica(SectorSize::MiB8, 3, 0..150_000, 4, 0..4_000_000);
+}
+
+/// The same with stages of minutes: half an hour on two cores, so only where `DAMOCLES_SLOW=1` asks for it.
+#[test]
+fn killed_inside_tree_d_and_pc2_of_512_mib_the_replica_is_the_same() {
+    if std::env::var("DAMOCLES_SLOW").as_deref() != Ok("1") {
+        let _ = writeln!(std::io::stderr(), "skipped 512 MiB: half an hour; run with DAMOCLES_SLOW=1 (make test-slow)");
+        return;
     }
-    for _ in 0..4 {
-        lost += u32::from(kill_inside(&bench, "pc2", 0..4_000_000));
+    same_replica(SectorSize::MiB512, 2, 0..3_000_000, 2, 0..120_000_000);
+}
+
+fn same_replica(size: SectorSize, tree_d_kills: u32, tree_d: Range<u64>, pc2_kills: u32, pc2: Range<u64>) {
+    let proof = SealProof::v1_1(size);
+    let bench = Bench::new(&proof.to_string());
+    let mut lost = 0;
+    for _ in 0..tree_d_kills {
+        lost += u32::from(kill_inside(&bench, "tree_d", tree_d.clone()));
+    }
+    for _ in 0..pc2_kills {
+        lost += u32::from(kill_inside(&bench, "pc2", pc2.clone()));
     }
     assert!(lost > 0, "no kill hit a stage in the middle");
     let mut daemon = bench.start(&["--sectors", "1"]);
@@ -162,23 +178,20 @@ fn killed_inside_tree_d_and_pc2_at_random_moments_the_replica_is_the_same() {
         let entry: serde_json::Value = serde_json::from_str(line.split_once(' ').unwrap().1).unwrap();
         entry["event"][name].clone()
     };
-    let ticket: damocles_worker::runtime::manager::wire::Ticket =
-        serde_json::from_value(event("TicketAssigned")).unwrap();
+    let ticket: Ticket = serde_json::from_value(event("TicketAssigned")).unwrap();
     let pieces = serde_json::from_value(event("PiecesAdded")["pieces"].clone()).unwrap();
-    let expected = undisturbed(ticket.ticket.0, pieces, &bench.path("undisturbed"));
+    let expected = undisturbed(proof, ticket.ticket.0, pieces, &bench.path("undisturbed"));
     let comm_r: [u8; 32] = serde_json::from_value(event("Pc2Done")["output"]["comm_r"].clone()).unwrap();
     assert_eq!(comm_r, expected);
 }
 
 /// comm_r of sector 1 of miner 1000, filled with zeros, made in one go.
-fn undisturbed(ticket: [u8; 32], piece_infos: Vec<damocles_worker::runtime::stage::PieceInfo>, dir: &Path) -> [u8; 32] {
-    let registered_proof: SealProof = "StackedDrg8MiBV1_1".parse().unwrap();
+fn undisturbed(registered_proof: SealProof, ticket: [u8; 32], piece_infos: Vec<PieceInfo>, dir: &Path) -> [u8; 32] {
     let (staged, sealed, cache) = (dir.join("staged"), dir.join("sealed"), dir.join("cache"));
     fs::create_dir_all(&cache).unwrap();
-    fs::write(&staged, vec![0; 8 << 20]).unwrap();
+    fs::File::create(&staged).unwrap().set_len(registered_proof.sector_size().bytes().0).unwrap();
     fs::write(&sealed, "").unwrap();
     proofs::tree_d(&TreeDTask { registered_proof, staged_file: staged.clone(), cache_dir: cache.clone() }).unwrap();
-    assert!(cache.join(TREE_D).exists());
     let pc1 = Pc1Task {
         registered_proof,
         cache_path: cache.clone(),
