@@ -3,7 +3,7 @@
 use super::{Store, StoreError};
 use crate::{
     runtime::stage::{Opaque, PC2_RUNNING, SectorPaths, TREE_D},
-    sys::durable::{self, DurableError},
+    sys::durable,
     units::SectorSize,
 };
 use std::{
@@ -16,23 +16,18 @@ const C1_OUTPUT: &str = "c1-output.json";
 
 impl Store {
     fn sector_paths(&self) -> Result<SectorPaths, StoreError> {
-        self.paths().ok_or_else(|| self.io("find the sector")(io::Error::other("the store holds none")))
+        self.paths().ok_or_else(|| self.io("finding the sector in")(io::Error::other("the store holds none")))
     }
 
     fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> StoreError + use<> {
-        let path = self.root().to_owned();
-        move |source| StoreError::Io { doing, path: path.clone(), source }
-    }
-
-    fn durable(&self) -> impl Fn(DurableError) -> StoreError + use<> {
-        let path = self.root().to_owned();
-        move |source| StoreError::Durable { path: path.clone(), source }
+        let root = self.root().to_owned();
+        move |source| super::failed(&root, doing, source)
     }
 
     /// Makes the folder that tree-d is built in.
     pub fn prepare_tree_d(&self) -> Result<PathBuf, StoreError> {
         let folder = self.root().join(self.sector_paths()?.prepared());
-        fs::create_dir_all(&folder).map_err(self.io("make the folder of tree-d"))?;
+        fs::create_dir_all(&folder).map_err(self.io("making the folder of tree-d in"))?;
         Ok(folder)
     }
 
@@ -48,7 +43,7 @@ impl Store {
         let link = self.prepare_tree_d()?.join(TREE_D);
         remove(&link)
             .and_then(|()| std::os::unix::fs::symlink(&file, &link))
-            .map_err(self.io("link the static tree-d"))?;
+            .map_err(self.io("linking the static tree-d into"))?;
         Ok(Ok(()))
     }
 
@@ -56,24 +51,24 @@ impl Store {
     pub fn prepare_pc1(&self) -> Result<(), StoreError> {
         let paths = self.sector_paths()?;
         let cache = self.root().join(paths.cache());
-        fs::create_dir_all(&cache).map_err(self.io("make the cache folder"))?;
+        fs::create_dir_all(&cache).map_err(self.io("making the cache folder in"))?;
         fs::OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(self.root().join(paths.sealed()))
-            .map_err(self.io("make the sealed file"))?;
+            .map_err(self.io("making the sealed file in"))?;
         let (from, to) = (self.root().join(paths.prepared()).join(TREE_D), cache.join(TREE_D));
         match fs::hard_link(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            done => done.map_err(self.io("link tree-d into the cache folder")),
+            done => done.map_err(self.io("linking tree-d into the cache folder of")),
         }
     }
 
     /// Sets the marker that pc2 is running.
     pub fn mark_pc2(&self) -> Result<(), StoreError> {
         let marker = self.root().join(self.sector_paths()?.cache()).join(PC2_RUNNING);
-        durable::write_atomic(&marker, b"").map_err(self.durable())
+        Ok(durable::write_atomic(&marker, b"")?)
     }
 
     /// Whether the marker of a running pc2 is set, by this program or another.
@@ -84,13 +79,13 @@ impl Store {
     /// Takes the marker away.
     pub fn unmark_pc2(&self) -> Result<(), StoreError> {
         let cache = self.root().join(self.sector_paths()?.cache());
-        remove(&cache.join(PC2_RUNNING)).map_err(self.io("unmark pc2"))
+        remove(&cache.join(PC2_RUNNING)).map_err(self.io("unmarking pc2 in"))
     }
 
     /// Keeps c1's answer and returns its digest.
     pub fn keep_c1(&self, output: &Opaque) -> Result<String, StoreError> {
         let json = output.as_json().as_bytes();
-        durable::write_atomic(&self.c1_path()?, json).map_err(self.durable())?;
+        durable::write_atomic(&self.c1_path()?, json)?;
         Ok(digest(json))
     }
 
@@ -115,7 +110,7 @@ impl Store {
     pub fn drop_files(&self) -> Result<(), StoreError> {
         let paths = self.sector_paths()?;
         for path in [paths.staged(), paths.prepared(), paths.sealed(), paths.cache()] {
-            remove(&self.root().join(path)).map_err(self.io("drop the sector's files"))?;
+            remove(&self.root().join(path)).map_err(self.io("dropping the sector's files in"))?;
         }
         Ok(())
     }

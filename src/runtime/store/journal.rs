@@ -28,13 +28,6 @@ pub(super) struct Journal {
 /// Why a journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("{doing} {path}: {source}")]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     #[error(transparent)]
     Durable(#[from] DurableError),
     #[error(
@@ -71,18 +64,18 @@ impl Journal {
         let (seq, record) = read_snapshot(&root.join("snapshot"))?;
         let path = root.join("journal");
         let io = |doing| {
-            let path = path.clone();
-            move |source| JournalError::Io { doing, path, source }
+            let path = &path;
+            move |source| DurableError::new(doing, path, source)
         };
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io("open"))?;
-        let bytes = fs::read(&path).map_err(io("read"))?;
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io("opening"))?;
+        let bytes = fs::read(&path).map_err(io("reading"))?;
         let mut journal = Self { root: root.to_owned(), file, seq };
         let (record, whole) = journal.replay(&path, &bytes, record, sealing)?;
         let mut notes = Vec::new();
         if whole < bytes.len() {
             notes.push(format!("{}: dropped {} bytes of a torn last line", path.display(), bytes.len() - whole));
-            journal.file.set_len(whole as u64).map_err(io("cut"))?;
-            journal.file.sync_all().map_err(io("sync"))?;
+            journal.file.set_len(whole as u64).map_err(io("cutting"))?;
+            journal.file.sync_all().map_err(io("syncing"))?;
         }
         durable::sync_folder(root)?;
         Ok((journal, record, notes))
@@ -127,12 +120,12 @@ impl Journal {
     pub(super) fn append(&mut self, event: &Event) -> Result<(), JournalError> {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let entry = Entry { seq: self.seq + 1, at_ms, event: event.clone() };
-        let before = self.file.metadata().map_err(self.io("look at"))?.len();
+        let before = self.file.metadata().map_err(self.io("looking at"))?.len();
         let written = self.file.write_all(&seal_line(&entry)).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             // Half a line in the middle of the file would damage it for good once another follows.
             let _ = self.file.set_len(before);
-            return Err(self.io("write")(source));
+            return Err(self.io("writing")(source).into());
         }
         self.seq += 1;
         Ok(())
@@ -142,12 +135,13 @@ impl Journal {
     pub(super) fn compact(&mut self, record: &Record) -> Result<(), JournalError> {
         let line = seal_line(&Snapshot { seq: self.seq, record: record.clone() });
         durable::write_atomic(&self.root.join("snapshot"), &line)?;
-        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(self.io("cut"))
+        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(self.io("cutting"))?;
+        Ok(())
     }
 
-    fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> JournalError + use<> {
+    fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> DurableError + use<> {
         let path = self.root.join("journal");
-        move |source| JournalError::Io { doing, path: path.clone(), source }
+        move |source| DurableError::new(doing, &path, source)
     }
 }
 
@@ -155,7 +149,7 @@ fn read_snapshot(path: &Path) -> Result<(u64, Record), JournalError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, Record::default())),
-        Err(source) => return Err(JournalError::Io { doing: "read", path: path.to_owned(), source }),
+        Err(source) => return Err(DurableError::new("reading", path, source).into()),
     };
     let snapshot: Snapshot =
         unseal_line(&bytes).map_err(|what| JournalError::Damaged { path: path.to_owned(), line: 1, what })?;

@@ -43,19 +43,8 @@ pub struct Store {
 pub enum StoreError {
     #[error("open sealing store {path}: another process owns it (its lock file is {path}/store.lock)")]
     Owned { path: PathBuf },
-    #[error("{doing} in sealing store {path}: {source}")]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("sealing store {path}: {source}")]
-    Durable {
-        path: PathBuf,
-        #[source]
-        source: DurableError,
-    },
+    #[error("sealing store: {0}")]
+    Durable(#[from] DurableError),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("sealing store {path}: {source}: the journal and this program disagree")]
@@ -70,13 +59,13 @@ impl Store {
     /// Takes the store at `root`, makes its folders, and rebuilds the record from snapshot and journal.
     /// The returned texts tell what a crash left behind and was repaired.
     pub fn open(root: &Path, sealing: &Sealing) -> Result<(Self, Vec<String>), StoreError> {
-        let io = |doing| move |source| StoreError::Io { doing, path: root.to_owned(), source };
-        fs::create_dir_all(root).map_err(io("make the folder"))?;
+        let io = |doing| move |source| failed(root, doing, source);
+        fs::create_dir_all(root).map_err(io("making the folder"))?;
         // Absolute: the library writes the cache folder's path into pc1's answer.
-        let root = &fs::canonicalize(root).map_err(io("resolve the path"))?;
+        let root = &fs::canonicalize(root).map_err(io("resolving the path"))?;
         let lock = lock(root)?;
         for folder in ["staged", "prepared", "sealed", "cache"] {
-            fs::create_dir_all(root.join(folder)).map_err(io("make the sector folders"))?;
+            fs::create_dir_all(root.join(folder)).map_err(io("making the sector folders in"))?;
         }
         let (journal, record, notes) = Journal::open(root, sealing)?;
         Ok((Self { root: root.clone(), journal, record, _lock: lock }, notes))
@@ -119,11 +108,16 @@ fn lock(root: &Path) -> Result<Flock<fs::File>, StoreError> {
         .truncate(false)
         .write(true)
         .open(path)
-        .map_err(|source| StoreError::Io { doing: "open the lock file", path: root.to_owned(), source })?;
+        .map_err(|source| failed(root, "opening the lock file in", source))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EWOULDBLOCK => StoreError::Owned { path: root.to_owned() },
-        errno => StoreError::Io { doing: "lock", path: root.to_owned(), source: errno.into() },
+        errno => failed(root, "locking", errno.into()),
     })
+}
+
+/// What could not be done to which file of the store at `root`.
+fn failed(root: &Path, doing: &'static str, source: io::Error) -> StoreError {
+    DurableError::new(doing, root, source).into()
 }
 
 #[cfg(test)]

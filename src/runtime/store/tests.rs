@@ -3,27 +3,13 @@
 use super::*;
 use crate::{
     runtime::manager::wire::{AllocatedSector, Randomness, SectorId, Ticket},
-    units::{HumanDuration, SealProof},
+    units::SealProof,
 };
 use std::fs::OpenOptions;
 use std::io::Write;
 
 pub(crate) fn sealing() -> Sealing {
-    Sealing {
-        allowed_miners: vec![],
-        allowed_sizes: vec![],
-        enable_deals: false,
-        disable_cc: false,
-        max_deals: None,
-        min_deal_space: None,
-        max_retries: 2,
-        seal_interval: HumanDuration::secs(30),
-        recover_interval: HumanDuration::secs(60),
-        rpc_polling_interval: HumanDuration::secs(180),
-        ignore_proof_check: false,
-        request_task_max_retries: 3,
-        verify_after_pc2: false,
-    }
+    Sealing { max_retries: 2, ..Sealing::default() }
 }
 
 fn allocated() -> Event {

@@ -19,13 +19,6 @@ const BLOCK: usize = 1 << 20;
 /// Why a transfer stopped; files that had arrived before stay.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    #[error("{doing} {path}: {source}")]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     #[error(transparent)]
     Durable(#[from] DurableError),
     #[error(
@@ -60,20 +53,20 @@ pub fn transfer(task: &TransferTask) -> Result<(), TransferError> {
 fn copy(from: &Path, partial: &Path, to: &Path) -> Result<(), TransferError> {
     let io = |doing, path: &Path| {
         let path = path.to_owned();
-        move |source| TransferError::Io { doing, path, source }
+        move |source| DurableError::new(doing, &path, source)
     };
     let folder = to.parent().expect("an absolute path to a file has a parent");
-    fs::create_dir_all(folder).map_err(io("make the folder", folder))?;
-    let mut source = File::open(from).map_err(io("read", from))?;
-    let mut target = File::create(partial).map_err(io("write", partial))?;
-    let sent = pump(&mut source, &mut target).map_err(io("write", partial))?;
-    target.sync_all().map_err(io("sync", partial))?;
+    fs::create_dir_all(folder).map_err(io("making the folder", folder))?;
+    let mut source = File::open(from).map_err(io("reading", from))?;
+    let mut target = File::create(partial).map_err(io("writing", partial))?;
+    let sent = pump(&mut source, &mut target).map_err(io("writing", partial))?;
+    target.sync_all().map_err(io("syncing", partial))?;
     drop(target);
-    let arrived = hash_file(partial).map_err(io("read back", partial))?;
+    let arrived = hash_file(partial).map_err(io("reading back", partial))?;
     if arrived != sent {
         return Err(TransferError::Differs { from: from.to_owned(), to: to.to_owned(), length: arrived.1 });
     }
-    fs::rename(partial, to).map_err(io("rename to", to))?;
+    fs::rename(partial, to).map_err(io("renaming to", to))?;
     Ok(durable::sync_folder(folder)?)
 }
 
@@ -137,6 +130,6 @@ mod tests {
     fn a_missing_source_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let error = transfer(&route(&dir.path().join("gone"), &dir.path().join("to"))).unwrap_err().to_string();
-        assert!(error.starts_with("read ") && error.contains("gone"), "{error}");
+        assert!(error.starts_with("reading ") && error.contains("gone"), "{error}");
     }
 }
