@@ -44,7 +44,7 @@ pub struct Args {
     /// Stop after so many finished sectors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sectors: Option<u64>,
-    /// Run although the placement that processors ask for cannot be applied
+    /// Run although processors ask for placement, locks or environment that cannot be applied
     #[arg(long)]
     allow_unpinned: bool,
     /// Let a remote manager have proofs made with locally generated parameters
@@ -162,7 +162,7 @@ fn print_sector(report: &SectorReport, json: bool, out: &mut dyn Write) -> Resul
         return Ok(out.flush()?);
     }
     writeln!(out, "sector {} ({})", report.name, report.proof_type)?;
-    writeln!(out, "  number   {}", report.id.number)?;
+    writeln!(out, "  number   {}", report.number)?;
     writeln!(out, "  comm_r   {}", report.comm_r.as_deref().unwrap_or("-"))?;
     writeln!(out, "  comm_d   {}", report.comm_d.as_deref().unwrap_or("-"))?;
     let seconds = PIPELINE.iter().filter_map(|stage| Some(format!("{stage} {:.2}", report.seconds.get(*stage)?)));
@@ -183,6 +183,11 @@ fn end(ending: Ending, asked: Option<u64>, io: &mut Io) -> Result<Exit> {
         Ending::Stopped { finished } => {
             writeln!(io.err, "stopped in order; the next start goes on from the journals")?;
             Ok(if asked.is_none_or(|asked| finished >= asked) { Exit::Yes } else { Exit::No })
+        }
+        Ending::Died => {
+            writeln!(io.err, "error: a sealing thread ended by itself, which is a fault of this program; see the log")?;
+            writeln!(io.err, "hint: start the daemon again: it goes on from the journals")?;
+            Ok(Exit::No)
         }
         Ending::AllPaused(paused) => {
             for (location, failure) in paused {

@@ -1,5 +1,6 @@
 //! A folder with a worker.toml, and daemons that run in it.
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use serde_json::Value;
 use std::{
     fs,
@@ -121,10 +122,9 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    /// Sends a signal by number.
-    pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// The exit code at its end.

@@ -70,6 +70,24 @@ fn a_refused_start_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_the_embedded_manager_would_refuse_the_check_refuses_first() {
+    for (found, written, said_of_it) in [
+        ("StackedDrg2KiBV1_1", "StackedDrg2KiBV1_1_Feat_SyntheticPoRep", "not supported in this version"),
+        ("5ms", "2days", "epoch"),
+    ] {
+        let bench = Bench::new("StackedDrg2KiBV1_1");
+        let config = fs::read_to_string(bench.path("worker.toml")).unwrap().replace(found, written);
+        fs::write(bench.path("worker.toml"), config).unwrap();
+        for args in [&["--check"][..], &["--sectors", "1"]] {
+            let output = bench.run(args);
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert!(said(&output).contains(said_of_it), "{}", said(&output));
+        }
+        assert_eq!(fs::read_dir(bench.path("")).unwrap().count(), 1, "only worker.toml is there");
+    }
+}
+
+#[test]
 fn a_crash_on_purpose_is_refused_with_a_real_manager() {
     let bench = Bench::new("StackedDrg2KiBV1_1");
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();

@@ -9,9 +9,7 @@ use damocles_worker::{
     },
     units::{SealProof, SectorSize},
 };
-use std::{
-    collections::BTreeMap, fs, io::Write, ops::Range, os::unix::process::ExitStatusExt, path::Path, time::Duration,
-};
+use std::{fs, io::Write, ops::Range, os::unix::process::ExitStatusExt, path::Path, time::Duration};
 
 /// Every state that a sector passes, and the stage that leads there, if one does.
 const WAY: [(&str, Option<&str>); 16] = [
@@ -33,7 +31,12 @@ const WAY: [(&str, Option<&str>); 16] = [
     ("Finished", None),
 ];
 
-fn killed_at(bench: &Bench, place: &str) {
+/// Kills a daemon at `place` on the way to `state`, unless a kill at random has come too late and the sector is
+/// past it.
+fn killed_before_or_at(bench: &Bench, state: &str, place: &str) {
+    if reached(&journal(bench), state).is_some() {
+        return;
+    }
     let output = bench.run(&["--sectors", "1", "--crash-at", place]);
     assert_eq!(output.status.signal(), Some(9), "{place}: {}", said(&output));
 }
@@ -44,46 +47,71 @@ fn killed_in_every_state_and_inside_every_stage_the_sector_finishes_with_a_verif
         return;
     }
     let bench = Bench::new("StackedDrg2KiBV1_1");
-    let mut kills = BTreeMap::<&str, u64>::new();
     for (state, stage) in WAY {
         if let Some(stage) = stage {
             // Its intent is journaled, its work is not.
-            killed_at(&bench, &format!("started:{stage}"));
-            *kills.entry(stage).or_default() += 1;
+            killed_before_or_at(&bench, state, &format!("started:{stage}"));
+            // Its work is done, and only the journal does not know: c2 takes a minute, the others none.
+            if stage != "c2" {
+                killed_before_or_at(&bench, state, &format!("before:{state}"));
+            }
+        } else {
+            // The manager has answered, the journal does not know it yet: the call is made again.
+            killed_before_or_at(&bench, state, &format!("before:{state}"));
         }
         if matches!(stage, Some("tree_d" | "pc2")) {
             for _ in 0..3 {
-                *kills.entry(stage.unwrap()).or_default() += u64::from(kill_inside(&bench, stage.unwrap(), 0..30_000));
+                kill_inside(&bench, stage.unwrap(), 0..30_000);
             }
         }
-        if stage.is_none() {
-            // The manager has answered, the journal does not know it yet: the call is made again.
-            killed_at(&bench, &format!("before:{state}"));
-        }
-        if !journal(&bench).contains(&reached(state)) {
-            killed_at(&bench, &format!("after:{state}"));
-        }
+        killed_before_or_at(&bench, state, &format!("after:{state}"));
     }
+    nothing_done_was_repeated(&bench);
     let output = bench.run(&["--sectors", "1", "--json"]);
     assert!(output.status.success(), "{}", said(&output));
     let report = &reports(&output)[0];
     assert_eq!(report["proof_verified"], true, "{report}");
-    for (stage, kills) in kills {
-        assert_eq!(
-            report["starts"][stage],
-            kills + 1,
-            "{stage} is begun once after each kill inside it, and never once it is done"
-        );
-    }
-    assert_eq!(report["starts"]["restore_replica"].as_u64().map(|n| n >= 1), Some(true), "{report}");
+    assert!(report["starts"]["restore_replica"].as_u64() >= Some(1), "{report}");
     unsealed_data_comes_back(&bench, report);
     assert_eq!(fs::read_dir(bench.path("sealing/0/cache")).unwrap().count(), 0, "the local files are dropped");
 }
 
-/// The event's name in the journal for a state.
-fn reached(state: &str) -> String {
+/// In the whole journal of the sector no stage begins after it was done.
+fn nothing_done_was_repeated(bench: &Bench) {
+    let journal = journal(bench);
+    for (state, stage) in WAY {
+        let Some(stage) = stage else { continue };
+        let done = reached(&journal, state).unwrap_or_else(|| panic!("{state} is not in the journal"));
+        let started = format!(r#"{{"StageStarted":{{"stage":"{stage}"}}}}"#);
+        let (before, after) = journal.split_at(done);
+        assert!(before.matches(&started).count() >= 2, "{stage} was begun again after its kill");
+        assert_eq!(after.matches(&started).count(), 0, "{stage} was begun again after it was done");
+    }
+}
+
+/// Two threads, a full stage between them, and a second daemon that goes on in the same stores.
+#[test]
+fn two_threads_seal_a_sector_each_and_leave_empty_stores() {
+    if !has_parameters("two_threads_seal_a_sector_each") {
+        return;
+    }
+    let bench = Bench::new("StackedDrg2KiBV1_1");
+    let more = "\n[[sealing_thread]]\nlocation = \"./sealing/1\"\n\n[processors.limitation.concurrent]\nc2 = 1\n";
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap() + more;
+    fs::write(bench.path("worker.toml"), config).unwrap();
+    let output = bench.run(&["--sectors", "2", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let mut names: Vec<_> = reports(&output).iter().map(|report| report["name"].to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["\"s-t01000-1\"", "\"s-t01000-2\""]);
+    for store in ["sealing/0", "sealing/1"] {
+        assert_eq!(fs::read(bench.path(store).join("journal")).unwrap(), b"", "cut to a snapshot");
+    }
+}
+
+/// Where the journal says that `state` was reached.
+fn reached(journal: &str, state: &str) -> Option<usize> {
     let event = match state {
-        "Allocated" => "Allocated",
         "PieceAdded" => "PiecesAdded",
         "PC1Done" => "Pc1Done",
         "PC2Done" => "Pc2Done",
@@ -93,7 +121,7 @@ fn reached(state: &str) -> String {
         "Finished" => "ProofLanded",
         same => same,
     };
-    format!("\"event\":{{\"{event}\"")
+    journal.find(&format!("\"event\":{{\"{event}\"")).or_else(|| journal.find(&format!("\"event\":\"{event}\"")))
 }
 
 fn journal(bench: &Bench) -> String {
@@ -103,8 +131,8 @@ fn journal(bench: &Bench) -> String {
 /// Kills a daemon at a random moment after `stage` began. Says whether a begun stage was lost: it may have
 /// been done before the signal came.
 fn kill_inside(bench: &Bench, stage: &str, micros: Range<u64>) -> bool {
-    let done = if stage == "pc2" { "\"event\":{\"Pc2Done\"" } else { "\"event\":{\"TreeDBuilt\"" };
-    if journal(bench).contains(done) {
+    let state = if stage == "pc2" { "PC2Done" } else { "TreeDBuilt" };
+    if reached(&journal(bench), state).is_some() {
         return false;
     }
     let before = bench.starts(stage);
@@ -113,7 +141,7 @@ fn kill_inside(bench: &Bench, stage: &str, micros: Range<u64>) -> bool {
     let delay = rand::Rng::gen_range(&mut rand::thread_rng(), micros);
     std::thread::sleep(Duration::from_micros(delay));
     daemon.kill();
-    let lost = !journal(bench).contains(done);
+    let lost = reached(&journal(bench), state).is_none();
     let end = if lost { "lost" } else { "it had been done" };
     let _ = writeln!(std::io::stderr(), "{stage}: killed after {delay} µs, {end}");
     lost
@@ -125,7 +153,7 @@ fn unsealed_data_comes_back(bench: &Bench, report: &serde_json::Value) {
     let task = UnsealTask {
         registered_proof: "StackedDrg2KiBV1_1".parse().unwrap(),
         prover_id: prover_id(1000),
-        sector_id: report["number"].as_u64().or(report["Number"].as_u64()).unwrap(),
+        sector_id: report["number"].as_u64().unwrap(),
         comm_d: bytes("comm_d"),
         ticket: bytes("ticket"),
         sealed_file: bench.path("persist/sealed").join(report["name"].as_str().unwrap()),

@@ -27,11 +27,6 @@ impl Budget {
             *left.lock().expect("no one panics while counting") += 1;
         }
     }
-
-    /// Whether the sectors are counted.
-    pub(super) fn is_limited(&self) -> bool {
-        self.0.is_some()
-    }
 }
 
 #[cfg(test)]

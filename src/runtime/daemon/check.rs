@@ -3,10 +3,13 @@
 //! The loader has judged the file in itself. Here: what this version cannot do, what the machine does not have,
 //! which folders and parameters are missing. Everything is found at once.
 
-use super::Options;
+use super::{Options, parts::embedded_options};
 use crate::{
     machine::Machine,
-    runtime::proofs::params::{self, ParamsKind},
+    runtime::{
+        manager::embedded,
+        proofs::params::{self, ParamsKind},
+    },
     units::{CpuList, SealProof},
     worker_config::{Processor, RpcClient, StageName, WorkerConfig},
 };
@@ -76,11 +79,6 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
         if thread.sealing.verify_after_pc2 {
             found.problem(format!("{key}: verify_after_pc2 = true: not supported in this version; set it to false"));
         }
-        if thread.location.join("config.toml").exists() {
-            found.warning(format!(
-                "{key}: config.toml in the store is not read: hot reload is not supported in this version"
-            ));
-        }
     }
     if config.metrics.enable {
         found.warning("metrics.enable = true: metrics are not served in this version".into());
@@ -89,6 +87,17 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
         found.warning(
             "worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into(),
         );
+    }
+    if !config.worker.local_pieces_dirs.is_empty() || config.sector_manager.piece_token.is_some() {
+        found.warning(
+            "worker.local_pieces_dirs, sector_manager.piece_token: not used in this version, which seals no deals"
+                .into(),
+        );
+    }
+    if let RpcClient::Embedded(manager) = &config.sector_manager.rpc_client
+        && let Err(error) = embedded::check(&embedded_options(manager))
+    {
+        found.problem(error.to_string());
     }
     if !config.attached.iter().any(|attached| !attached.readonly) {
         found
@@ -116,7 +125,17 @@ fn in_process_only(key: &str, processor: &Processor, options: &Options, found: &
     if let Some(node) = processor.numa_preferred {
         lost.push(format!("numa_preferred = {node}"));
     }
-    lost.extend(processor.envs.iter().map(|(name, value)| format!("envs {name} = {value:?}")));
+    if let Some(group) = &processor.cgroup.group_name {
+        lost.push(format!("cgroup.group_name = {group:?}"));
+    }
+    // Names only: a value may be a secret.
+    lost.extend(processor.envs.keys().map(|name| format!("envs.{name}")));
+    if !processor.inherit_envs {
+        lost.push("inherit_envs = false".into());
+    }
+    if processor.args.is_some() {
+        lost.push("args".into());
+    }
     if !processor.locks.is_empty() {
         lost.push(format!("locks = {:?}", processor.locks));
     }
@@ -170,6 +189,14 @@ fn folders(config: &WorkerConfig, found: &mut Findings) {
     let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
     let stores = config.sealing_thread.iter().map(|thread| ("sealing_thread", thread.location.as_path(), true));
     let attached = config.attached.iter().map(|attached| ("attached", attached.location.as_path(), embedded));
+    for thread in &config.sealing_thread {
+        if thread.location.join("config.toml").exists() {
+            found.warning(format!(
+                "sealing_thread {}: config.toml in the store is not read: hot reload is not supported in this version",
+                thread.location.display()
+            ));
+        }
+    }
     for (kind, path, made) in stores.chain(attached) {
         match std::fs::metadata(path) {
             Ok(meta) if !meta.is_dir() => found.problem(format!("{kind} {}: is not a folder", path.display())),

@@ -21,6 +21,8 @@ pub enum CrashPoint {
     Started(String),
 }
 
+const STAGES: [&str; 8] = ["add_pieces", "tree_d", "pc1", "restore_replica", "pc2", "transfer", "c1", "c2"];
+
 impl FromStr for CrashPoint {
     type Err = String;
 
@@ -29,16 +31,18 @@ impl FromStr for CrashPoint {
         match place {
             "before" => name.parse().map(Self::Before),
             "after" => name.parse().map(Self::After),
-            "started" if !name.is_empty() => Ok(Self::Started(name.to_owned())),
-            _ => Err(format!("{text:?} is not a crash point: before:STATE, after:STATE or started:STAGE")),
+            "started" if STAGES.contains(&name) => Ok(Self::Started(name.to_owned())),
+            _ => Err(format!(
+                "{text:?} is not a crash point: before:STATE, after:STATE or started:STAGE with a stage of {}",
+                STAGES.join(", ")
+            )),
         }
     }
 }
 
 impl Hooks for CrashPoint {
     fn before_journal(&self, event: &Event, state: State) {
-        let leads_there =
-            !matches!(event, Event::StageStarted { .. } | Event::SpaceReserved(_) | Event::ReplicaRestored);
+        let leads_there = !matches!(event, Event::StageStarted { .. } | Event::ReplicaRestored);
         if leads_there && *self == Self::Before(state) {
             die();
         }
@@ -47,7 +51,7 @@ impl Hooks for CrashPoint {
     fn after_journal(&self, event: &Event, state: State) {
         let here = match event {
             Event::StageStarted { stage } => matches!(self, Self::Started(named) if named == stage),
-            Event::SpaceReserved(_) | Event::ReplicaRestored => false,
+            Event::ReplicaRestored => false,
             _ => *self == Self::After(state),
         };
         if here {
@@ -70,6 +74,7 @@ mod tests {
         assert_eq!("after:PC1Done".parse(), Ok(CrashPoint::After(State::PC1Done)));
         assert_eq!("started:pc2".parse(), Ok(CrashPoint::Started("pc2".into())));
         assert!("after:PC9Done".parse::<CrashPoint>().unwrap_err().contains("PC1Done"));
+        assert!("started:pc9".parse::<CrashPoint>().is_err());
         assert!("now".parse::<CrashPoint>().unwrap_err().contains("started:STAGE"));
     }
 }

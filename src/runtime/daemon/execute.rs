@@ -7,17 +7,25 @@ use crate::{
         proofs,
         store::transfer::transfer,
     },
-    worker_config::{Limitation, Processors},
+    worker_config::Processors,
 };
 
 /// The daemon's executor under the configuration's limits.
 pub(super) fn executor(processors: &Processors) -> InProcess {
-    InProcess::new(limits(&processors.limitation), Box::new(perform))
+    InProcess::new(limits(processors), Box::new(perform))
 }
 
-fn limits(limitation: &Limitation) -> Limits {
-    let concurrent = limitation.concurrent.iter().map(|(stage, most)| (stage.to_string(), *most)).collect();
-    let staggered = limitation.staggered.iter().map(|(stage, gap)| (stage.to_string(), gap.0)).collect();
+/// A stage may run as often as `limitation` says, and no more often than its processors together would.
+fn limits(processors: &Processors) -> Limits {
+    let mut concurrent = processors.limitation.concurrent.clone();
+    for (stage, processors) in &processors.stages {
+        if let Some(together) = processors.iter().map(|processor| processor.concurrent).sum::<Option<u32>>() {
+            let most = concurrent.entry(*stage).or_insert(together);
+            *most = together.min(*most);
+        }
+    }
+    let concurrent = concurrent.into_iter().map(|(stage, most)| (stage.to_string(), most)).collect();
+    let staggered = processors.limitation.staggered.iter().map(|(stage, gap)| (stage.to_string(), gap.0)).collect();
     Limits::new(concurrent, staggered)
 }
 
@@ -43,4 +51,27 @@ fn restore_replica(task: &RestoreReplicaTask) -> Result<(), String> {
 /// Without the stage, which the executor names.
 fn reason(error: proofs::ProofsError) -> String {
     error.reason()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker_config::{Processor, StageName};
+    use std::{collections::BTreeMap, time::Instant};
+
+    #[test]
+    fn what_processors_may_do_together_bounds_their_stage_here_too() {
+        let processor = |concurrent| Processor { concurrent, ..Processor::default() };
+        let room = |processors: &Processors| {
+            let mut limits = limits(processors);
+            (0..9).take_while(|_| limits.try_start("pc1", Instant::now())).count()
+        };
+        let stages = BTreeMap::from([(StageName::Pc1, vec![processor(Some(2)), processor(Some(1))])]);
+        let mut processors = Processors { stages, ..Processors::default() };
+        assert_eq!(room(&processors), 3);
+        processors.limitation.concurrent.insert(StageName::Pc1, 2);
+        assert_eq!(room(&processors), 2);
+        processors.stages.insert(StageName::Pc1, vec![processor(Some(1)), processor(None)]);
+        assert_eq!(room(&processors), 2, "one without a number of its own does not bound");
+    }
 }

@@ -1,13 +1,13 @@
 //! From a worker configuration to running sealing threads, and back to a stop in order.
 //!
 //! ```text
-//! check ─► manager ─► stores (all or none) ─► threads: one Worker each ─► stop ─► threads join
+//! check ─► stores (all or none) ─► manager ─► threads: one Worker each ─► stop ─► threads join
 //!                                                    │
 //!                                    finished sectors ─► Report (verified once more)
 //! ```
 //!
 //! Only this module names concrete managers and executors. Nothing on the host changes before every check has
-//! passed and every store is owned. One tokio runtime serves the manager; sealing threads never enter it.
+//! passed; then every store is owned before anything else is touched. One tokio runtime serves the manager; sealing threads never enter it.
 
 mod budget;
 mod check;
@@ -26,8 +26,7 @@ use super::{
     store::{Store, StoreError},
     worker::Worker,
 };
-use crate::worker_config::WorkerConfig;
-use budget::Budget;
+use crate::worker_config::{Sealing, WorkerConfig};
 use std::{
     sync::{
         Arc,
@@ -59,8 +58,10 @@ pub enum Ending {
     SectorsDone,
     /// By a signal. How many of the asked-for sectors were finished before.
     Stopped { finished: u64 },
-    /// Every thread waits for an operator, with these failures.
+    /// What is left waits for an operator, with these failures.
     AllPaused(Vec<(String, Failure)>),
+    /// Sealing threads ended by a bug of ours, and the rest could not do what was asked.
+    Died,
 }
 
 /// Why the daemon did not start.
@@ -107,26 +108,26 @@ pub fn run(
         .build()
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
+    let stores = own_stores(config)?;
     let parts = parts::build(config, options, &runtime)?;
-    let workers = own_stores(config, &parts)?;
+    let workers: Vec<_> =
+        stores.into_iter().map(|(store, sealing)| Worker::new(store, sealing, parts.clone())).collect();
     let status = threads::Status::new(workers.len());
     parts::ping(&runtime, config, &parts, status.clone());
-    let budget = Budget::new(options.sectors);
-    let ending = threads::run(workers, budget, stop, options.grace, &status, finished);
+    let ending = threads::run(workers, options.sectors, stop, options.grace, &status, finished);
     // Calls in flight are safe to repeat; stages in flight are not journaled as done.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ending)
 }
 
 /// Takes every store or none: a thread that cannot have its disk is not discovered hours later.
-fn own_stores(config: &WorkerConfig, parts: &super::worker::Parts) -> Result<Vec<Worker>, DaemonError> {
-    let mut workers = Vec::new();
+fn own_stores(config: &WorkerConfig) -> Result<Vec<(Store, Sealing)>, DaemonError> {
+    let mut stores = Vec::new();
     for thread in &config.sealing_thread {
         let (store, notes) = Store::open(&thread.location, &thread.sealing)?;
         notes.iter().for_each(|note| warn!("{note}"));
-        let record = store.record();
-        info!(location = %store.root().display(), state = %record.state, "store opened");
-        workers.push(Worker::new(store, thread.sealing.clone(), parts.clone()));
+        info!(location = %store.root().display(), state = %store.record().state, "store opened");
+        stores.push((store, thread.sealing.clone()));
     }
-    Ok(workers)
+    Ok(stores)
 }

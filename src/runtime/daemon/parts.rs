@@ -17,7 +17,7 @@ use crate::{
 };
 use std::{
     fs,
-    net::{ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, ToSocketAddrs, UdpSocket},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -36,15 +36,16 @@ impl Clock for WallClock {
 pub(super) fn build(config: &WorkerConfig, options: &Options, runtime: &Runtime) -> Result<Parts, DaemonError> {
     let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
     let stores = attach(config, embedded)?;
-    let manager: Arc<dyn SectorManager> = match &config.sector_manager.rpc_client {
+    let (manager, chain): (Arc<dyn SectorManager>, _) = match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
             let manager = runtime.block_on(open_embedded(embedded, &stores))?;
-            Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone()))
+            let chain = manager.chain_id();
+            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), Some(chain))
         }
         RpcClient::Remote(remote) => {
             let manager = Remote::new(&remote.url, &remote.headers).map_err(|e| DaemonError::Manager(e.to_string()))?;
             known_stores(runtime, &manager, &stores)?;
-            Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone()))
+            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), None)
         }
     };
     let hooks: Arc<dyn Hooks> = match options.crash.clone() {
@@ -56,6 +57,7 @@ pub(super) fn build(config: &WorkerConfig, options: &Options, runtime: &Runtime)
         executor: Arc::new(execute::executor(&config.processors)),
         clock: Arc::new(WallClock),
         hooks,
+        chain,
         instance: config.worker.name.clone().unwrap_or_else(|| own_address(&config.sector_manager.rpc_client)),
         stores: Arc::new(stores),
         static_tree_d: Arc::new(config.processors.static_tree_d.clone()),
@@ -80,19 +82,24 @@ fn attach(config: &WorkerConfig, embedded: bool) -> Result<Vec<PersistentStore>,
     Ok(stores)
 }
 
+/// The embedded manager's options as far as the configuration alone decides them.
+pub(super) fn embedded_options(config: &EmbeddedManager) -> EmbeddedOptions {
+    EmbeddedOptions {
+        path: config.path.clone(),
+        miner: config.miner,
+        proof_type: config.proof_type,
+        epoch: config.epoch.0,
+        attached: Vec::new(),
+    }
+}
+
 async fn open_embedded(config: &EmbeddedManager, stores: &[PersistentStore]) -> Result<Embedded, DaemonError> {
     let attached = |store: &PersistentStore| AttachedStore {
         name: store.name.clone(),
         path: store.path.clone(),
         readonly: store.readonly,
     };
-    let options = EmbeddedOptions {
-        path: config.path.clone(),
-        miner: config.miner,
-        proof_type: config.proof_type,
-        epoch: config.epoch.0,
-        attached: stores.iter().map(attached).collect(),
-    };
+    let options = EmbeddedOptions { attached: stores.iter().map(attached).collect(), ..embedded_options(config) };
     let verify = Arc::new(|claim: &_, proof: &[u8]| proofs::verify_seal(claim, proof).map_err(|e| e.to_string()));
     info!(path = %config.path.display(), miner = config.miner, "embedded manager, simulated chain");
     Ok(Embedded::open(options, verify, SystemTime::now).await?)
@@ -163,13 +170,17 @@ pub(super) fn on_signals(runtime: &Runtime, stop: StopFlag) {
 /// Tells the manager regularly that this worker is there. Nothing depends on it: errors are only logged.
 pub(super) fn ping(runtime: &Runtime, config: &WorkerConfig, parts: &Parts, status: Status) {
     let (manager, name) = (parts.manager.clone(), parts.instance.clone());
-    let (interval, port) = (config.worker.ping_interval.0, config.worker.rpc_server.port);
+    let interval = config.worker.ping_interval.0;
+    let dest = match own_address(&config.sector_manager.rpc_client).parse() {
+        Ok(address) => SocketAddr::new(address, config.worker.rpc_server.port).to_string(),
+        Err(_) => String::new(),
+    };
     runtime.spawn(async move {
         loop {
             tokio::time::sleep(interval).await;
             let info = WorkerInfo {
                 name: name.clone(),
-                dest: format!("{name}:{port}"),
+                dest: dest.clone(),
                 version: env!("CARGO_PKG_VERSION").into(),
                 summary: status.summary(),
             };

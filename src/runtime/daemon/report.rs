@@ -2,7 +2,6 @@
 
 use crate::{
     runtime::{
-        manager::wire::SectorId,
         proofs,
         sector::{Record, State},
         stage::SectorPaths,
@@ -18,8 +17,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub struct SectorReport {
     /// `s-t0<miner>-<number>`
     pub name: String,
-    #[serde(flatten)]
-    pub id: SectorId,
+    pub miner: u64,
+    pub number: u64,
     pub proof_type: SealProof,
     /// Hex.
     pub comm_r: Option<String>,
@@ -59,7 +58,8 @@ impl SectorReport {
         });
         Some(Self {
             name: paths.name().to_owned(),
-            id: sector.id,
+            miner: sector.id.miner,
+            number: sector.id.number,
             proof_type: sector.proof_type,
             comm_r: record.commitments().map(|(comm_r, _)| hex(&comm_r)),
             comm_d: record.commitments().map(|(_, comm_d)| hex(&comm_d)),

@@ -1,9 +1,9 @@
 //! The daemon's own executor: a thread per task, under the limits of its stage, first come first served.
 //!
-//! Tasks queue per stage, so that a stage that is full never holds up another. Nothing waits inside:
-//! `poll` moves the queues on, and workers poll.
+//! Slots queue per stage, so that a stage that is full never holds up another. Nothing waits inside:
+//! `granted` moves the queues on, and workers ask.
 
-use super::{Executor, Output, StageError, Task, TaskState, TaskTicket};
+use super::{End, Executor, Output, Slot, StageError, Task};
 use crate::runtime::limit::Limits;
 use std::{
     any::Any,
@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Carries out one task on the calling thread; the error is a text for the operator.
@@ -27,69 +27,99 @@ struct Shared {
     state: Mutex<Queues>,
 }
 
-/// A task's result and how long it ran.
-type End = (Result<Output, StageError>, Duration);
-
 #[derive(Default)]
 struct Queues {
     limits: Limits,
-    waiting: BTreeMap<&'static str, VecDeque<(u64, Task)>>,
-    /// Every ticket that has not been used up, with its end once it has one.
-    tickets: HashMap<u64, Option<End>>,
-    started: HashMap<u64, Instant>,
+    waiting: BTreeMap<&'static str, VecDeque<Slot>>,
+    slots: HashMap<Slot, Place>,
     next: u64,
+}
+
+enum Place {
+    Waiting(&'static str),
+    Granted(&'static str),
+    Running,
+    Ended(End),
 }
 
 impl InProcess {
     /// An executor that carries out tasks with `perform`, under `limits`.
     pub fn new(limits: Limits, perform: Box<Perform>) -> Self {
-        let state = Mutex::new(Queues { limits, next: 1, ..Queues::default() });
+        let state = Mutex::new(Queues { limits, ..Queues::default() });
         Self { shared: Arc::new(Shared { perform, state }) }
     }
 }
 
 impl Executor for InProcess {
-    fn submit(&self, task: Task) -> TaskTicket {
+    fn queue(&self, stage: &'static str) -> Slot {
         let mut queues = self.shared.queues();
-        let id = queues.next;
         queues.next += 1;
-        queues.tickets.insert(id, None);
-        queues.waiting.entry(task.stage()).or_default().push_back((id, task));
-        self.shared.start_what_may(&mut queues);
-        TaskTicket(id)
+        let slot = Slot(queues.next);
+        queues.slots.insert(slot, Place::Waiting(stage));
+        queues.waiting.entry(stage).or_default().push_back(slot);
+        slot
     }
 
-    fn poll(&self, ticket: TaskTicket) -> TaskState {
+    fn granted(&self, slot: Slot) -> bool {
         let mut queues = self.shared.queues();
-        self.shared.start_what_may(&mut queues);
-        let ended = queues.tickets.get(&ticket.0).expect("a ticket is polled until its end, and only then").is_some();
-        if ended {
-            let (result, ran) = queues.tickets.remove(&ticket.0).flatten().expect("looked at just above");
-            queues.started.remove(&ticket.0);
-            return TaskState::Ended(result, ran);
+        queues.grant_what_may(Instant::now());
+        matches!(queues.slots.get(&slot), Some(Place::Granted(_)))
+    }
+
+    fn start(&self, slot: Slot, task: Task) {
+        let mut queues = self.shared.queues();
+        let place = queues.slots.insert(slot, Place::Running);
+        assert!(
+            matches!(place, Some(Place::Granted(stage)) if stage == task.stage()),
+            "a task starts in a slot of its stage"
+        );
+        drop(queues);
+        self.shared.spawn(slot, task);
+    }
+
+    fn poll(&self, slot: Slot) -> Option<End> {
+        let mut queues = self.shared.queues();
+        match queues.slots.remove(&slot).expect("a slot is polled until its end, and only then") {
+            Place::Ended(end) => Some(end),
+            place => {
+                queues.slots.insert(slot, place);
+                None
+            }
         }
-        if queues.started.contains_key(&ticket.0) { TaskState::Running } else { TaskState::Queued }
+    }
+
+    fn give_up(&self, slot: Slot) {
+        let mut queues = self.shared.queues();
+        match queues.slots.remove(&slot) {
+            Some(Place::Waiting(stage)) => queues.waiting.entry(stage).or_default().retain(|waiting| *waiting != slot),
+            Some(Place::Granted(stage)) => queues.limits.end(stage),
+            Some(place) => {
+                queues.slots.insert(slot, place);
+            }
+            None => {}
+        }
+    }
+}
+
+impl Queues {
+    fn grant_what_may(&mut self, now: Instant) {
+        for (stage, waiting) in &mut self.waiting {
+            while let Some(slot) = waiting.front().copied()
+                && self.limits.try_start(stage, now)
+            {
+                waiting.pop_front();
+                self.slots.insert(slot, Place::Granted(stage));
+            }
+        }
     }
 }
 
 impl Shared {
     fn queues(&self) -> MutexGuard<'_, Queues> {
-        self.state.lock().expect("no one panics while holding the queues")
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn start_what_may(self: &Arc<Self>, queues: &mut Queues) {
-        let now = Instant::now();
-        let stages: Vec<_> = queues.waiting.keys().copied().collect();
-        for stage in stages {
-            while !queues.waiting[stage].is_empty() && queues.limits.try_start(stage, now) {
-                let (id, task) = queues.waiting.get_mut(stage).and_then(VecDeque::pop_front).expect("not empty");
-                queues.started.insert(id, now);
-                self.spawn(id, task);
-            }
-        }
-    }
-
-    fn spawn(self: &Arc<Self>, id: u64, task: Task) {
+    fn spawn(self: &Arc<Self>, slot: Slot, task: Task) {
         let stage = task.stage();
         let shared = Arc::clone(self);
         // Detached on purpose: a stage may take hours, and a stopping daemon does not wait for it. What it
@@ -101,7 +131,7 @@ impl Shared {
                 .map_err(|reason| StageError { stage, reason });
             let mut queues = shared.queues();
             queues.limits.end(stage);
-            queues.tickets.insert(id, Some((result, start.elapsed())));
+            queues.slots.insert(slot, Place::Ended((result, start.elapsed())));
         });
     }
 }
@@ -122,11 +152,18 @@ mod tests {
         Task::TreeD(TreeDTask { registered_proof, staged_file: name.into(), cache_dir: "c".into() })
     }
 
-    fn wait(executor: &InProcess, ticket: TaskTicket) -> Result<Output, StageError> {
+    fn started(executor: &InProcess, task: Task) -> Slot {
+        let slot = executor.queue(task.stage());
+        assert!(executor.granted(slot));
+        executor.start(slot, task);
+        slot
+    }
+
+    fn end(executor: &InProcess, slot: Slot) -> Result<Output, StageError> {
         loop {
-            match executor.poll(ticket) {
-                TaskState::Ended(result, _) => return result,
-                _ => thread::yield_now(),
+            match executor.poll(slot) {
+                Some((result, _)) => return result,
+                None => thread::yield_now(),
             }
         }
     }
@@ -134,23 +171,26 @@ mod tests {
     #[test]
     fn a_panic_in_a_stage_is_that_stages_failure() {
         let executor = InProcess::new(Limits::default(), Box::new(|_| panic!("no such layer")));
-        let error = wait(&executor, executor.submit(tree_d("s"))).unwrap_err();
+        let error = end(&executor, started(&executor, tree_d("s"))).unwrap_err();
         assert_eq!(error.to_string(), "tree_d: panicked: no such layer");
     }
 
     #[test]
-    fn a_full_stage_queues_and_goes_on_when_a_slot_is_free() {
+    fn a_full_stage_queues_in_order_and_goes_on_when_a_slot_is_free() {
         let (release, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
         let limits = Limits::new(BTreeMap::from([("tree_d".into(), 1)]), BTreeMap::new());
         let perform = move |_| gate.lock().unwrap().recv().map(|()| Output::TreeD).map_err(|e| e.to_string());
         let executor = InProcess::new(limits, Box::new(perform));
-        let (first, second) = (executor.submit(tree_d("1")), executor.submit(tree_d("2")));
-        assert_eq!(executor.poll(first), TaskState::Running);
-        assert_eq!(executor.poll(second), TaskState::Queued);
+        let first = started(&executor, tree_d("1"));
+        let (second, third) = (executor.queue("tree_d"), executor.queue("tree_d"));
+        assert!(!executor.granted(second) && !executor.granted(third));
         release.send(()).unwrap();
-        assert_eq!(wait(&executor, first), Ok(Output::TreeD));
-        release.send(()).unwrap();
-        assert_eq!(wait(&executor, second), Ok(Output::TreeD));
+        assert_eq!(end(&executor, first), Ok(Output::TreeD));
+        assert!(!executor.granted(third), "not before the second");
+        executor.give_up(second);
+        assert!(executor.granted(third), "who leaves the queue makes room");
+        executor.give_up(third);
+        assert!(executor.granted(executor.queue("tree_d")), "a slot that was given back is free");
     }
 }

@@ -71,25 +71,26 @@ impl Task {
     }
 }
 
-/// A submitted task whose answer has not been taken yet.
+/// A place in the queue of a stage, later a slot of it, later the task that runs in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TaskTicket(pub u64);
+pub struct Slot(pub u64);
 
-/// Where a submitted task stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TaskState {
-    /// Waits for a slot of its stage.
-    Queued,
-    /// Is being worked on.
-    Running,
-    /// Has ended after running for so long; the ticket is used up.
-    Ended(Result<Output, StageError>, Duration),
-}
+/// How a task ended, and how long it ran.
+pub type End = (Result<Output, StageError>, Duration);
 
-/// Something that does stage work. Never blocks its caller.
+/// Something that does stage work, under limits. Never blocks its caller.
+///
+/// Queueing and starting are two calls, because what a stage needs may age while it waits (a ticket), and
+/// because its intent belongs in the journal when it starts, not when it queues.
 pub trait Executor: Send + Sync {
-    /// Hands over a task.
-    fn submit(&self, task: Task) -> TaskTicket;
-    /// Where the task stands; the end is told once.
-    fn poll(&self, ticket: TaskTicket) -> TaskState;
+    /// Queues for a slot of `stage`.
+    fn queue(&self, stage: &'static str) -> Slot;
+    /// Whether the slot has been granted.
+    fn granted(&self, slot: Slot) -> bool;
+    /// Starts `task` in a granted slot; anything else is a bug and panics.
+    fn start(&self, slot: Slot, task: Task);
+    /// The end of the started task, once; the slot is then free again.
+    fn poll(&self, slot: Slot) -> Option<End>;
+    /// Leaves the queue, or gives a granted slot back in which nothing was started.
+    fn give_up(&self, slot: Slot);
 }

@@ -29,8 +29,8 @@ pub fn apply(record: Record, event: Event, sealing: &Sealing) -> Result<Record, 
 fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Record> {
     use State::*;
     let state = match (record.state, event) {
-        (Empty, Event::Allocated(sector)) => {
-            record.sector = Some(sector);
+        (Empty, Event::Allocated { sector, chain }) => {
+            (record.sector, record.chain) = (Some(sector), chain);
             Allocated
         }
         (Allocated, Event::DealsAcquired) => DealsAcquired,
@@ -48,7 +48,8 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             took(&mut record, "tree_d", seconds);
             TreeDBuilt
         }
-        (TreeDBuilt, Event::TicketAssigned(ticket)) => {
+        // A ticket may be renewed as long as nothing was made from it.
+        (TreeDBuilt | TicketAssigned, Event::TicketAssigned(ticket)) => {
             record.ticket = Some(ticket);
             TicketAssigned
         }
@@ -80,7 +81,8 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             record.reserved = Some(store);
             PCLanded
         }
-        (PCLanded, Event::Persisted { seconds }) => {
+        (PCLanded, Event::Persisted { store, seconds }) => {
+            record.persisted_in = Some(store);
             took(&mut record, "transfer", seconds);
             Persisted
         }
@@ -118,7 +120,7 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
         }
         (Finished | Aborted, Event::Dropped) => return Some(Record::default()),
         (state, Event::Held { until }) => {
-            record.hold = Some(until);
+            (record.retries, record.hold) = (0, Some(until));
             state
         }
         (state, Event::Failed { failure, now }) => {
@@ -140,6 +142,8 @@ fn took(record: &mut Record, stage: &str, seconds: f64) {
 }
 
 fn fail(record: &mut Record, failure: Failure, now: std::time::SystemTime, sealing: &Sealing) {
+    // A store that failed once may be full or gone: the manager is asked again.
+    record.reserved = None;
     if failure.level != Level::Temporary {
         record.paused = Some(failure);
     } else if record.retries >= sealing.max_retries {

@@ -17,6 +17,8 @@ pub enum Action {
     SkipDeals,
     AddPieces,
     BuildTreeD,
+    /// Ask for the ticket, once there is room for pc1: a ticket ages while it waits.
+    TakeTicket(Call),
     Pc1,
     /// Undo what an interrupted pc2 left, before pc2 is started again.
     RestoreReplica,
@@ -27,8 +29,6 @@ pub enum Action {
     C2,
     /// Do not wait for the proof's message: the operator said so.
     SkipProofCheck,
-    /// Drop the local files of a finished or aborted sector after telling the manager.
-    Report(Call),
     /// Nothing before this moment.
     Wait(SystemTime),
     /// Nothing until an operator resumes.
@@ -68,7 +68,7 @@ fn next_step(
         State::Allocated => Action::SkipDeals,
         State::DealsAcquired => Action::AddPieces,
         State::PieceAdded => Action::BuildTreeD,
-        State::TreeDBuilt => Action::Call(Call::AssignTicket(id)),
+        State::TreeDBuilt => Action::TakeTicket(Call::AssignTicket(id)),
         State::TicketAssigned => Action::Pc1,
         State::PC1Done if record.pc2_dirty => Action::RestoreReplica,
         State::PC1Done => Action::Pc2,
@@ -79,8 +79,8 @@ fn next_step(
             None => Action::Call(reserve(sector, candidates)),
         },
         State::Persisted => {
-            let store = record.reserved.as_ref().ok_or_else(|| missing(record, "the reserved store"))?;
-            Action::Call(Call::SubmitPersistedEx { sector: id, instance: store.name.clone(), is_upgrade: false })
+            let instance = record.persisted_in.clone().ok_or_else(|| missing(record, "the persistent store"))?;
+            Action::Call(Call::SubmitPersistedEx { sector: id, instance, is_upgrade: false })
         }
         State::PersistanceSubmitted => Action::Call(Call::WaitSeed(id, sector.proof_type)),
         State::SeedAssigned => Action::C1,
@@ -91,10 +91,10 @@ fn next_step(
         }
         State::ProofSubmitted if sealing.ignore_proof_check => Action::SkipProofCheck,
         State::ProofSubmitted => Action::Call(Call::PollProofState(id)),
-        State::Finished => Action::Report(Call::ReportFinalized(id)),
+        State::Finished => Action::Call(Call::ReportFinalized(id)),
         State::Aborted => {
             let reason = record.abort_reason.clone().unwrap_or_default();
-            Action::Report(Call::ReportAborted { sector: id, reason })
+            Action::Call(Call::ReportAborted { sector: id, reason })
         }
     })
 }
@@ -102,15 +102,26 @@ fn next_step(
 /// Proof types are named one by one: this version seals interactive sectors only, and a manager must not
 /// hand out others.
 fn allocation(sealing: &Sealing) -> AllocateSectorSpec {
-    let wanted = |proof: &SealProof| {
-        !proof.is_synthetic()
-            && !proof.is_non_interactive()
-            && (sealing.allowed_sizes.is_empty() || sealing.allowed_sizes.contains(&proof.sector_size()))
-    };
     AllocateSectorSpec {
         allowed_miners: Some(sealing.allowed_miners.clone()),
-        allowed_proof_types: Some(SealProof::all().filter(wanted).collect()),
+        allowed_proof_types: Some(SealProof::all().filter(|proof| may_seal(*proof, sealing)).collect()),
     }
+}
+
+fn may_seal(proof: SealProof, sealing: &Sealing) -> bool {
+    !proof.is_synthetic()
+        && !proof.is_non_interactive()
+        && (sealing.allowed_sizes.is_empty() || sealing.allowed_sizes.contains(&proof.sector_size()))
+}
+
+/// Why a sector that a manager handed out is not one that was asked for.
+pub fn unasked(sector: AllocatedSector, sealing: &Sealing) -> Option<String> {
+    let miners = &sealing.allowed_miners;
+    if !miners.is_empty() && !miners.contains(&sector.id.miner) {
+        return Some(format!("allocated for miner {}, which allowed_miners excludes", sector.id.miner));
+    }
+    let proof = sector.proof_type;
+    (!may_seal(proof, sealing)).then(|| format!("allocated with proof type {proof}, which was not asked for"))
 }
 
 fn submit_pre_commit(record: &Record, sector: AllocatedSector) -> Result<Call, Failure> {

@@ -11,7 +11,11 @@ use std::time::SystemTime;
 /// Something that changes a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    Allocated(AllocatedSector),
+    Allocated {
+        sector: AllocatedSector,
+        /// The simulated chain that it belongs to; none for a real manager.
+        chain: Option<String>,
+    },
     /// No deals: the sector is filled with zeros.
     DealsAcquired,
     /// The intent: a stage is about to begin.
@@ -42,8 +46,9 @@ pub enum Event {
     PreCommitFailed {
         reason: String,
     },
-    SpaceReserved(StoreBasicInfo),
     Persisted {
+        /// The persistent store that has the files.
+        store: String,
         seconds: f64,
     },
     PersistenceSubmitted,
@@ -72,7 +77,9 @@ pub enum Event {
     /// The manager was told and the files are gone.
     Dropped,
 
-    /// Not durable: nothing to do before `until`.
+    /// Not durable: where the files may go. Asked again after a restart or a failed transfer.
+    SpaceReserved(StoreBasicInfo),
+    /// Not durable: all is well, and there is nothing to do before `until`.
     Held {
         until: SystemTime,
     },
@@ -88,13 +95,13 @@ pub enum Event {
 impl Event {
     /// Whether the event belongs in the journal.
     pub fn is_durable(&self) -> bool {
-        !matches!(self, Self::Held { .. } | Self::Failed { .. } | Self::Resumed)
+        !matches!(self, Self::SpaceReserved(_) | Self::Held { .. } | Self::Failed { .. } | Self::Resumed)
     }
 
     /// The event's name, for reports and logs.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Allocated(_) => "Allocated",
+            Self::Allocated { .. } => "Allocated",
             Self::DealsAcquired => "DealsAcquired",
             Self::StageStarted { .. } => "StageStarted",
             Self::PiecesAdded { .. } => "PiecesAdded",

@@ -21,7 +21,7 @@ mod record;
 mod state;
 
 pub use apply::{Impossible, apply};
-pub use decide::{Action, decide};
+pub use decide::{Action, decide, unasked};
 pub use event::Event;
 pub use failure::{Failure, Level};
 pub use record::Record;

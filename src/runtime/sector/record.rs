@@ -8,12 +8,14 @@ use crate::runtime::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::SystemTime};
 
-/// A sector's record. The durable part is what `apply` derives from journaled events; `retries`, `hold`
-/// and `paused` live and die with the process: a restart is an operator's "try again".
+/// A sector's record. The durable part is what `apply` derives from journaled events; `reserved`,
+/// `retries`, `hold` and `paused` live and die with the process: a restart is an operator's "try again".
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub state: State,
     pub sector: Option<AllocatedSector>,
+    /// The simulated chain that the sector belongs to; none for a real manager.
+    pub chain: Option<String>,
     pub pieces: Vec<PieceInfo>,
     pub ticket: Option<Ticket>,
     /// pc1's answer.
@@ -23,8 +25,8 @@ pub struct Record {
     pub pc2: Option<Pc2Output>,
     /// The next submission replaces a failed message.
     pub reset: bool,
-    /// The persistent store that was reserved.
-    pub reserved: Option<StoreBasicInfo>,
+    /// The persistent store that has the files.
+    pub persisted_in: Option<String>,
     pub seed: Option<Seed>,
     /// Digest of c1's answer, which lies in a file of its own: it is tens of MB at 32 GiB.
     pub c1_digest: Option<String>,
@@ -34,7 +36,10 @@ pub struct Record {
     pub seconds: BTreeMap<String, f64>,
     /// Starts of each stage, repeated ones included.
     pub starts: BTreeMap<String, u32>,
-    /// Temporary failures in a row.
+    /// Where the files may go.
+    #[serde(skip)]
+    pub reserved: Option<StoreBasicInfo>,
+    /// Temporary failures in a row: no good answer between them.
     #[serde(skip)]
     pub retries: u32,
     /// Nothing is tried before this moment.

@@ -23,6 +23,10 @@ pub(super) struct Journal {
     root: PathBuf,
     file: fs::File,
     seq: u64,
+    /// Where the last whole line ends.
+    end: u64,
+    /// A write failed: something may stand behind `end`.
+    ragged: bool,
 }
 
 /// Why a journal cannot be read or written.
@@ -69,7 +73,7 @@ impl Journal {
         };
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io("opening"))?;
         let bytes = fs::read(&path).map_err(io("reading"))?;
-        let mut journal = Self { root: root.to_owned(), file, seq };
+        let mut journal = Self { root: root.to_owned(), file, seq, end: 0, ragged: false };
         let (record, whole) = journal.replay(&path, &bytes, record, sealing)?;
         let mut notes = Vec::new();
         if whole < bytes.len() {
@@ -77,6 +81,7 @@ impl Journal {
             journal.file.set_len(whole as u64).map_err(io("cutting"))?;
             journal.file.sync_all().map_err(io("syncing"))?;
         }
+        journal.end = whole as u64;
         durable::sync_folder(root)?;
         Ok((journal, record, notes))
     }
@@ -96,8 +101,9 @@ impl Journal {
             let last = at + line.len() == bytes.len();
             let entry: Entry = match unseal_line(line) {
                 Ok(entry) => entry,
-                Err(_) if last => return Ok((record, at)),
-                Err(what) => return Err(damaged(number, what)),
+                // Only what a crash can do to a last line: its end or some of its blocks never reached the disk.
+                Err(Unreadable::Torn(_)) if last => return Ok((record, at)),
+                Err(Unreadable::Torn(what) | Unreadable::Foreign(what)) => return Err(damaged(number, what)),
             };
             at += line.len();
             if entry.seq <= self.seq {
@@ -120,13 +126,15 @@ impl Journal {
     pub(super) fn append(&mut self, event: &Event) -> Result<(), JournalError> {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let entry = Entry { seq: self.seq + 1, at_ms, event: event.clone() };
-        let before = self.file.metadata().map_err(self.io("looking at"))?.len();
-        let written = self.file.write_all(&seal_line(&entry)).and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
+        if self.ragged {
             // Half a line in the middle of the file would damage it for good once another follows.
-            let _ = self.file.set_len(before);
-            return Err(self.io("writing")(source).into());
+            self.file.set_len(self.end).map_err(self.io("cutting"))?;
         }
+        self.ragged = true;
+        let line = seal_line(&entry);
+        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(self.io("writing"))?;
+        self.ragged = false;
+        self.end += line.len() as u64;
         self.seq += 1;
         Ok(())
     }
@@ -136,7 +144,15 @@ impl Journal {
         let line = seal_line(&Snapshot { seq: self.seq, record: record.clone() });
         durable::write_atomic(&self.root.join("snapshot"), &line)?;
         self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(self.io("cutting"))?;
+        self.end = 0;
         Ok(())
+    }
+
+    /// Reopens the file so that it cannot be written, or so that it can.
+    #[cfg(test)]
+    pub(super) fn break_writes(&mut self, broken: bool) {
+        let path = self.root.join("journal");
+        self.file = fs::OpenOptions::new().read(broken).append(!broken).open(path).expect("the journal is there");
     }
 
     fn io(&self, doing: &'static str) -> impl Fn(io::Error) -> DurableError + use<> {
@@ -151,8 +167,11 @@ fn read_snapshot(path: &Path) -> Result<(u64, Record), JournalError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, Record::default())),
         Err(source) => return Err(DurableError::new("reading", path, source).into()),
     };
-    let snapshot: Snapshot =
-        unseal_line(&bytes).map_err(|what| JournalError::Damaged { path: path.to_owned(), line: 1, what })?;
+    let damaged = |unreadable| {
+        let (Unreadable::Torn(what) | Unreadable::Foreign(what)) = unreadable;
+        JournalError::Damaged { path: path.to_owned(), line: 1, what }
+    };
+    let snapshot: Snapshot = unseal_line(&bytes).map_err(damaged)?;
     Ok((snapshot.seq, snapshot.record))
 }
 
@@ -161,13 +180,22 @@ fn seal_line<T: Serialize>(value: &T) -> Vec<u8> {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
 }
 
-fn unseal_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
-    let text = std::str::from_utf8(line).map_err(|_| "not text".to_owned())?;
-    let text = text.strip_suffix('\n').ok_or("the line does not end")?;
-    let (crc, json) = text.split_once(' ').ok_or("no checksum")?;
-    let expected = u32::from_str_radix(crc, 16).map_err(|_| format!("{crc:?} is not a checksum"))?;
+/// Why a line is no entry.
+enum Unreadable {
+    /// It does not end, or its checksum does not match.
+    Torn(String),
+    /// It is what was written, by a version that knows more or other events.
+    Foreign(String),
+}
+
+fn unseal_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
+    let torn = |what: &str| Unreadable::Torn(what.to_owned());
+    let text = std::str::from_utf8(line).map_err(|_| torn("not text"))?;
+    let text = text.strip_suffix('\n').ok_or_else(|| torn("the line does not end"))?;
+    let (crc, json) = text.split_once(' ').ok_or_else(|| torn("no checksum"))?;
+    let expected = u32::from_str_radix(crc, 16).map_err(|_| torn("no checksum"))?;
     if crc32fast::hash(json.as_bytes()) != expected {
-        return Err("the checksum does not match".into());
+        return Err(torn("the checksum does not match"));
     }
-    serde_json::from_str(json).map_err(|e| format!("not an entry of this version: {e}"))
+    serde_json::from_str(json).map_err(|e| Unreadable::Foreign(format!("not an entry of this version: {e}")))
 }

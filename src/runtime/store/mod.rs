@@ -55,6 +55,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the same may succeed later: a disk that is full, a mount that is away.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Durable(_) | Self::Journal(JournalError::Durable(_)))
+    }
+}
+
 impl Store {
     /// Takes the store at `root`, makes its folders, and rebuilds the record from snapshot and journal.
     /// The returned texts tell what a crash left behind and was repaired.
@@ -93,6 +100,12 @@ impl Store {
             self.journal.compact(&self.record)?;
         }
         Ok(())
+    }
+
+    /// Makes every write of the journal fail, as a full disk does, or lets it succeed again.
+    #[cfg(test)]
+    pub(crate) fn break_journal(&mut self, broken: bool) {
+        self.journal.break_writes(broken);
     }
 
     /// The sector's paths below `root`, once there is a sector.

@@ -14,7 +14,8 @@ pub(crate) fn sealing() -> Sealing {
 
 fn allocated() -> Event {
     let id = SectorId { miner: 1000, number: 1 };
-    Event::Allocated(AllocatedSector { id, proof_type: SealProof::from_number(5).unwrap() })
+    let sector = AllocatedSector { id, proof_type: SealProof::from_number(5).unwrap() };
+    Event::Allocated { sector, chain: None }
 }
 
 fn open(root: &Path) -> Result<(Store, Vec<String>), StoreError> {
@@ -69,6 +70,19 @@ fn what_follows_a_dropped_line_is_readable() {
     OpenOptions::new().append(true).open(dir.path().join("journal")).unwrap().write_all(b"deadbeef {\"se").unwrap();
     let record = store_in(dir.path(), vec![Event::DealsAcquired]);
     assert_eq!(open(dir.path()).unwrap().0.record(), &record);
+}
+
+#[test]
+fn a_whole_last_line_of_another_version_is_refused_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    store_in(dir.path(), vec![allocated()]);
+    let json = r#"{"seq":2,"at_ms":0,"event":"Teleported"}"#;
+    let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+    OpenOptions::new().append(true).open(dir.path().join("journal")).unwrap().write_all(line.as_bytes()).unwrap();
+    let before = fs::read(dir.path().join("journal")).unwrap();
+    let error = open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("journal, line 2: not an entry of this version"), "{error}");
+    assert_eq!(fs::read(dir.path().join("journal")).unwrap(), before);
 }
 
 #[test]

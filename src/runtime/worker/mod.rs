@@ -11,18 +11,13 @@ mod answers;
 mod tasks;
 
 use super::{
-    manager::{Call, CallTicket, ManagerError, SectorManager, wire::*},
-    processor::{Executor, Output, StageError, Task, TaskState, TaskTicket},
-    sector::{Action, Event, Failure, Record, State, decide},
+    manager::{Answer, Call, CallTicket, ManagerError, SectorManager, wire::*},
+    processor::{End, Executor, Output, Slot},
+    sector::{Action, Event, Failure, Level, Record, State, decide, unasked},
     store::{Store, StoreError},
 };
 use crate::{units::SectorSize, worker_config::Sealing};
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 use tracing::{info, warn};
 
 /// What time it is, as an argument.
@@ -60,6 +55,8 @@ pub struct Parts {
     pub executor: Arc<dyn Executor>,
     pub clock: Arc<dyn Clock>,
     pub hooks: Arc<dyn Hooks>,
+    /// The simulated chain that sectors are allocated on; none with a real manager.
+    pub chain: Option<String>,
     /// The name that the manager knows this worker by.
     pub instance: String,
     pub stores: Arc<Vec<PersistentStore>>,
@@ -87,19 +84,36 @@ pub struct Worker {
     sealing: Sealing,
     parts: Parts,
     pending: Option<Pending>,
+    /// A place in a stage's queue, or a granted slot in which nothing runs yet.
+    slot: Option<(Slot, &'static str)>,
+    /// The ticket was asked for since the slot was granted.
+    ticket_fresh: bool,
     report: Option<CallTicket>,
+    /// A result that could not be journaled yet, and when that is tried again.
+    unjournaled: Option<(Event, SystemTime)>,
     asks: u32,
 }
 
 enum Pending {
     Call(CallTicket, Call),
-    Stage(TaskTicket, &'static str),
+    /// The task and, for a transfer, the store that it brings the files to.
+    Stage(Slot, &'static str, Option<String>),
 }
 
 impl Worker {
     /// A worker that goes on where the store's record stands.
     pub fn new(store: Store, sealing: Sealing, parts: Parts) -> Self {
-        Self { store, sealing, parts, pending: None, report: None, asks: 0 }
+        Self {
+            store,
+            sealing,
+            parts,
+            pending: None,
+            slot: None,
+            ticket_fresh: false,
+            report: None,
+            unjournaled: None,
+            asks: 0,
+        }
     }
 
     /// The record as it stands.
@@ -120,17 +134,45 @@ impl Worker {
     /// The stage that is being worked on, if one is.
     pub fn stage_in_flight(&self) -> Option<&'static str> {
         match self.pending {
-            Some(Pending::Stage(_, stage)) => Some(stage),
+            Some(Pending::Stage(_, stage, _)) => Some(stage),
             _ => None,
         }
     }
 
-    /// One turn. A failure of the store itself pauses the worker: without a journal nothing may go on.
+    /// One turn.
     pub fn step(&mut self) -> Step {
-        self.turn().unwrap_or_else(|error| Step::Paused(Failure::critical(error.to_string())))
+        self.turn().or_else(|error| self.stumble(error)).unwrap_or_else(|error| {
+            // Even a failure could not be noted: our own mistake, and nothing to go on with.
+            Step::Paused(Failure::critical(error.to_string()))
+        })
+    }
+
+    /// The store failed: tried again like any temporary failure, and a result that was only not journaled stays
+    /// in memory meanwhile. A full disk must not cost a stage.
+    fn stumble(&mut self, error: StoreError) -> Result<Step, StoreError> {
+        if let Some((event, until)) = &self.unjournaled {
+            warn!(
+                sector = self.sector_name(),
+                event = event.name(),
+                "not journaled yet, kept and tried again: {error}"
+            );
+            return Ok(Step::WaitUntil(*until));
+        }
+        self.fail(if error.may_pass() {
+            Failure::temporary(error.to_string())
+        } else {
+            Failure::critical(error.to_string())
+        })
     }
 
     fn turn(&mut self) -> Result<Step, StoreError> {
+        if let Some((event, until)) = self.unjournaled.take() {
+            if until > self.parts.clock.now() {
+                self.unjournaled = Some((event, until));
+                return Ok(Step::WaitUntil(until));
+            }
+            return self.happen_and_report(event);
+        }
         if let Some(ticket) = self.report {
             let Some(answer) = self.parts.manager.poll(ticket) else { return Ok(Step::WaitFor("report")) };
             self.report = None;
@@ -146,10 +188,10 @@ impl Worker {
                 }
                 Some(answer) => self.answered(call, answer),
             },
-            Some(Pending::Stage(ticket, stage)) => match self.parts.executor.poll(ticket) {
-                TaskState::Ended(result, ran) => self.ended(result, ran),
-                TaskState::Queued | TaskState::Running => {
-                    self.pending = Some(Pending::Stage(ticket, stage));
+            Some(Pending::Stage(slot, stage, target)) => match self.parts.executor.poll(slot) {
+                Some(end) => self.ended(end, target),
+                None => {
+                    self.pending = Some(Pending::Stage(slot, stage, target));
                     Ok(Step::WaitFor(stage))
                 }
             },
@@ -158,6 +200,9 @@ impl Worker {
 
     /// Decides and begins the next thing.
     fn act(&mut self) -> Result<Step, StoreError> {
+        if let Some(failure) = self.foreign_chain() {
+            return Ok(Step::Paused(failure));
+        }
         if self.record().state == State::PC1Done && !self.record().pc2_dirty && self.store.pc2_marked() {
             // The store comes from another program that was killed inside pc2.
             self.happen(Event::StageStarted { stage: "pc2".into() })?;
@@ -172,17 +217,60 @@ impl Worker {
         match action {
             Action::Wait(until) => Ok(Step::WaitUntil(until)),
             Action::Paused(failure) => Ok(Step::Paused(failure)),
-            Action::Call(call) | Action::Report(call) => {
-                self.pending = Some(Pending::Call(self.parts.manager.submit(call.clone()), call));
-                Ok(Step::Progressed)
-            }
+            Action::Call(call) => Ok(self.ask(call)),
+            Action::TakeTicket(call) => Ok(if self.has_slot("pc1") { self.ask(call) } else { Step::WaitFor("pc1") }),
             Action::SkipDeals => self.happen_and_report(Event::DealsAcquired),
             Action::SkipProofCheck => self.happen_and_report(Event::ProofLanded),
             action => self.begin_stage(action),
         }
     }
 
-    /// Prepares the files of a stage, journals the intent, and hands the task over.
+    fn ask(&mut self, call: Call) -> Step {
+        self.pending = Some(Pending::Call(self.parts.manager.submit(call.clone()), call));
+        Step::Progressed
+    }
+
+    /// A sector of another simulated chain would be unknown to this one, and given up. It is not lost, only in
+    /// the wrong company.
+    fn foreign_chain(&self) -> Option<Failure> {
+        let (record, here) = (self.record(), &self.parts.chain);
+        if record.sector.is_none() || record.chain == *here {
+            return None;
+        }
+        let name = |chain: &Option<String>| {
+            chain.as_deref().map_or("a real manager".into(), |id| format!("simulated chain {id}"))
+        };
+        Some(Failure::critical(format!(
+            "sector {} was allocated by {}, and this daemon runs with {}: start it with the manager that the sector belongs to \
+             (sector_manager.embedded.path), or move the store {} away",
+            self.sector_name(),
+            name(&record.chain),
+            name(here),
+            self.store.root().display()
+        )))
+    }
+
+    /// Whether this worker holds a slot of `stage`; queues for one if it does not.
+    fn has_slot(&mut self, stage: &'static str) -> bool {
+        match self.slot {
+            Some((slot, held)) if held == stage => self.parts.executor.granted(slot),
+            _ => {
+                self.give_up_slot();
+                let slot = self.parts.executor.queue(stage);
+                self.slot = Some((slot, stage));
+                self.parts.executor.granted(slot)
+            }
+        }
+    }
+
+    fn give_up_slot(&mut self) {
+        if let Some((slot, _)) = self.slot.take() {
+            self.parts.executor.give_up(slot);
+        }
+        self.ticket_fresh = false;
+    }
+
+    /// Waits for a slot, prepares the stage's files, journals the intent, and hands the task over.
     fn begin_stage(&mut self, action: Action) -> Result<Step, StoreError> {
         if let Action::BuildTreeD = action
             && let Some(linked) = self.link_static_tree_d()?
@@ -192,41 +280,48 @@ impl Worker {
                 Err(reason) => self.fail(Failure::permanent(reason)),
             };
         }
-        let task = match self.build_task(action)? {
+        let stage = tasks::stage_of(&action);
+        if !self.has_slot(stage) {
+            return Ok(Step::WaitFor(stage));
+        }
+        if let (Action::Pc1, false, Some(id)) = (&action, self.ticket_fresh, self.record().id()) {
+            // It may have expired while this worker queued or was down.
+            return Ok(self.ask(Call::AssignTicket(id)));
+        }
+        let target = if let Action::Persist(store) = &action { Some(store.name.clone()) } else { None };
+        let task = match tasks::build(action, &self.store, &self.parts.stores)? {
             Ok(task) => task,
             Err(tasks::NoTask::Because(failure)) => return self.fail(failure),
             Err(tasks::NoTask::Instead(event)) => return self.happen_and_report(event),
         };
-        let stage = task.stage();
         self.happen(Event::StageStarted { stage: stage.into() })?;
         info!(sector = self.sector_name(), stage, "started");
-        self.pending = Some(Pending::Stage(self.parts.executor.submit(task), stage));
+        let (slot, _) = self.slot.take().expect("granted above");
+        self.ticket_fresh = false;
+        self.parts.executor.start(slot, task);
+        self.pending = Some(Pending::Stage(slot, stage, target));
         Ok(Step::Progressed)
     }
 
     /// A stage came back.
-    fn ended(&mut self, result: Result<Output, StageError>, ran: Duration) -> Result<Step, StoreError> {
+    fn ended(&mut self, (result, ran): End, target: Option<String>) -> Result<Step, StoreError> {
         match result {
             Err(error) => self.fail(Failure::temporary(error.to_string())),
             Ok(output) => {
-                let event = self.event_of(output, ran.as_secs_f64())?;
-                if matches!(event, Event::Pc2Done { .. } | Event::ReplicaRestored) {
-                    self.happen_and_report(event)?;
+                let event = self.event_of(output, ran.as_secs_f64(), target)?;
+                let unmark = matches!(event, Event::Pc2Done { .. } | Event::ReplicaRestored);
+                self.happen_and_report(event)?;
+                if unmark {
                     // After the journal: a marker that stays is cleaned up, one that is missing would hide a torn replica.
                     self.store.unmark_pc2()?;
-                    return Ok(Step::Progressed);
                 }
-                self.happen_and_report(event)
+                Ok(Step::Progressed)
             }
         }
     }
 
     /// A call came back.
-    fn answered(
-        &mut self,
-        call: Call,
-        answer: Result<super::manager::Answer, ManagerError>,
-    ) -> Result<Step, StoreError> {
+    fn answered(&mut self, call: Call, answer: Result<Answer, ManagerError>) -> Result<Step, StoreError> {
         if let Call::AllocateSector(_) = call {
             return self.allocated(answer);
         }
@@ -241,9 +336,23 @@ impl Worker {
             Err(error @ ManagerError::SectorNotFound { .. }) => {
                 return self.happen_and_report(Event::Aborted { reason: error.to_string() });
             }
+            Err(error @ ManagerError::Unreachable { .. }) => {
+                // A manager that is away for hours is no failure of the sector: asked until it is back.
+                warn!(sector = self.sector_name(), %error, "asked again later");
+                self.give_up_slot();
+                let until = self.parts.clock.now() + self.sealing.recover_interval.0;
+                return self.happen(Event::Held { until });
+            }
             Err(error) => return self.fail(Failure::temporary(error.to_string())),
         };
         match answers::read(&call, answer) {
+            answers::Meaning::Event(Event::TicketAssigned(ticket)) => {
+                self.ticket_fresh = true;
+                if self.record().ticket == Some(ticket) {
+                    return Ok(Step::Progressed);
+                }
+                self.happen_and_report(Event::TicketAssigned(ticket))
+            }
             answers::Meaning::Event(event) => {
                 let rest = answers::rest_after(&event);
                 self.happen_and_report(event)?;
@@ -266,9 +375,9 @@ impl Worker {
     }
 
     /// Takes a sector, or rests: briefly a few times, then for `seal_interval`.
-    fn allocated(&mut self, answer: Result<super::manager::Answer, ManagerError>) -> Result<Step, StoreError> {
+    fn allocated(&mut self, answer: Result<Answer, ManagerError>) -> Result<Step, StoreError> {
         let sector = match answer {
-            Ok(super::manager::Answer::AllocateSector(sector)) => sector,
+            Ok(Answer::AllocateSector(sector)) => sector,
             Ok(other) => {
                 warn!(?other, "the manager answered something else than was asked");
                 None
@@ -281,7 +390,11 @@ impl Worker {
         match sector {
             Some(sector) => {
                 self.asks = 0;
-                self.happen_and_report(Event::Allocated(sector))
+                self.happen_and_report(Event::Allocated { sector, chain: self.parts.chain.clone() })?;
+                match unasked(sector, &self.sealing) {
+                    Some(reason) => self.happen_and_report(Event::Aborted { reason }),
+                    None => Ok(Step::Progressed),
+                }
             }
             None => {
                 self.asks += 1;
@@ -303,7 +416,8 @@ impl Worker {
     }
 
     fn fail(&mut self, failure: Failure) -> Result<Step, StoreError> {
-        if failure.level == super::sector::Level::Abort {
+        self.give_up_slot();
+        if failure.level == Level::Abort {
             return self.happen_and_report(Event::Aborted { reason: failure.reason });
         }
         warn!(sector = self.sector_name(), state = %self.record().state, "{failure}");
@@ -337,7 +451,12 @@ impl Worker {
         {
             warn!(sector = self.sector_name(), event = name, reason);
         }
-        self.happen(event)?;
+        if let Err(error) = self.happen(event.clone()) {
+            if error.may_pass() {
+                self.unjournaled = Some((event, self.parts.clock.now() + self.sealing.recover_interval.0));
+            }
+            return Err(error);
+        }
         if self.record().state != prev {
             info!(sector = self.sector_name(), state = %self.record().state, "reached");
         }
@@ -358,9 +477,9 @@ impl Worker {
     }
 
     /// The manager may answer a report with "this sector is over".
-    fn reported(&mut self, answer: Result<super::manager::Answer, ManagerError>) -> Result<Step, StoreError> {
+    fn reported(&mut self, answer: Result<Answer, ManagerError>) -> Result<Step, StoreError> {
         match answer {
-            Ok(super::manager::Answer::ReportState(state)) if state.finalized => {
+            Ok(Answer::ReportState(state)) if state.finalized => {
                 if !matches!(self.record().state, State::Empty | State::Finished | State::Aborted) {
                     let reason = state.abort_reason.unwrap_or_else(|| "finalized by the manager".into());
                     return self.happen(Event::Aborted { reason });
@@ -385,11 +504,7 @@ impl Worker {
         self.store.link_static_tree_d(file, size).map(Some)
     }
 
-    fn build_task(&self, action: Action) -> Result<Result<Task, tasks::NoTask>, StoreError> {
-        tasks::build(action, &self.store, &self.parts.stores)
-    }
-
-    fn event_of(&self, output: Output, seconds: f64) -> Result<Event, StoreError> {
+    fn event_of(&self, output: Output, seconds: f64, target: Option<String>) -> Result<Event, StoreError> {
         Ok(match output {
             Output::AddPieces(pieces) => Event::PiecesAdded { pieces, seconds },
             Output::TreeD => Event::TreeDBuilt { seconds },
@@ -398,10 +513,10 @@ impl Worker {
             Output::Pc2(output) => Event::Pc2Done { output, seconds },
             Output::C1(output) => Event::C1Done { digest: self.store.keep_c1(&output)?, seconds },
             Output::C2(output) => Event::C2Done { proof: B64Bytes(output.proof), seconds },
-            Output::Transfer => Event::Persisted { seconds },
+            Output::Transfer => Event::Persisted { store: target.expect("a transfer starts with its target"), seconds },
         })
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

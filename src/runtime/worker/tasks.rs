@@ -21,6 +21,21 @@ pub(super) enum NoTask {
     Instead(Event),
 }
 
+/// The stage that does `action`.
+pub(super) fn stage_of(action: &Action) -> &'static str {
+    match action {
+        Action::AddPieces => "add_pieces",
+        Action::BuildTreeD => "tree_d",
+        Action::Pc1 => "pc1",
+        Action::RestoreReplica => "restore_replica",
+        Action::Pc2 => "pc2",
+        Action::Persist(_) => "transfer",
+        Action::C1 => "c1",
+        Action::C2 => "c2",
+        other => unreachable!("{other:?} is not a stage"),
+    }
+}
+
 /// The task of `action` on the sector in `store`.
 pub(super) fn build(
     action: Action,

@@ -2,13 +2,18 @@
 
 use super::*;
 use crate::runtime::{
-    manager::Answer,
-    sector::Level,
+    processor::{StageError, Task},
     stage::{C2Output, Opaque, Pc2Output, PieceInfo},
     store::tests::sealing,
 };
 use crate::units::SealProof;
-use std::{collections::HashMap, fs, path::Path, sync::Mutex};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+    sync::Mutex,
+    time::Duration,
+};
 
 /// Time that moves only when a worker waits.
 struct TestClock(Mutex<SystemTime>);
@@ -25,6 +30,7 @@ struct Manager {
     answers: Mutex<HashMap<u64, Result<Answer, ManagerError>>>,
     script: Mutex<HashMap<&'static str, Vec<Result<Answer, ManagerError>>>>,
     calls: Mutex<Vec<Call>>,
+    panics: Mutex<Option<&'static str>>,
 }
 
 fn willing(call: &Call) -> Answer {
@@ -58,6 +64,7 @@ fn willing(call: &Call) -> Answer {
 
 impl SectorManager for Manager {
     fn submit(&self, call: Call) -> CallTicket {
+        assert_ne!(Some(call.method()), *self.panics.lock().unwrap(), "asked to panic");
         let mut calls = self.calls.lock().unwrap();
         let scripted = self.script.lock().unwrap().get_mut(call.method()).and_then(Vec::pop);
         let ticket = calls.len() as u64;
@@ -74,7 +81,9 @@ impl SectorManager for Manager {
 /// Answers every task, and does to the files what the real stage would, as far as the store looks at them.
 #[derive(Default)]
 struct Stages {
-    ended: Mutex<HashMap<u64, Result<Output, StageError>>>,
+    queued: Mutex<HashMap<Slot, &'static str>>,
+    full: Mutex<HashSet<&'static str>>,
+    ended: Mutex<HashMap<Slot, Result<Output, StageError>>>,
     refusals: Mutex<HashMap<&'static str, u32>>,
     done: Mutex<Vec<&'static str>>,
 }
@@ -104,9 +113,19 @@ fn perform(task: &Task) -> Output {
 }
 
 impl Executor for Stages {
-    fn submit(&self, task: Task) -> TaskTicket {
+    fn queue(&self, stage: &'static str) -> Slot {
+        let mut queued = self.queued.lock().unwrap();
+        let slot = Slot(queued.len() as u64);
+        queued.insert(slot, stage);
+        slot
+    }
+
+    fn granted(&self, slot: Slot) -> bool {
+        !self.full.lock().unwrap().contains(self.queued.lock().unwrap()[&slot])
+    }
+
+    fn start(&self, slot: Slot, task: Task) {
         let stage = task.stage();
-        let mut ended = self.ended.lock().unwrap();
         let refused = self.refusals.lock().unwrap().get_mut(stage).filter(|left| **left > 0).map(|left| *left -= 1);
         let result = match refused {
             Some(()) => Err(StageError { stage, reason: "no".into() }),
@@ -115,18 +134,17 @@ impl Executor for Stages {
                 Ok(perform(&task))
             }
         };
-        let ticket = ended.len() as u64;
-        ended.insert(ticket, result);
-        TaskTicket(ticket)
+        self.ended.lock().unwrap().insert(slot, result);
     }
 
-    fn poll(&self, ticket: TaskTicket) -> TaskState {
-        let result = self.ended.lock().unwrap().get(&ticket.0).cloned().expect("a submitted task");
-        TaskState::Ended(result, Duration::from_secs(1))
+    fn poll(&self, slot: Slot) -> Option<End> {
+        self.ended.lock().unwrap().remove(&slot).map(|result| (result, Duration::from_secs(1)))
     }
+
+    fn give_up(&self, _slot: Slot) {}
 }
 
-struct Bench {
+pub(crate) struct Bench {
     dir: tempfile::TempDir,
     manager: Arc<Manager>,
     stages: Arc<Stages>,
@@ -134,7 +152,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             manager: Arc::default(),
@@ -144,17 +162,36 @@ impl Bench {
     }
 
     fn worker(&self, sealing: &Sealing) -> Worker {
+        self.worker_on("store", sealing)
+    }
+
+    pub(crate) fn worker_in(&self, store: &str) -> Worker {
+        self.worker_on(store, &sealing())
+    }
+
+    /// Every ask of this method panics.
+    pub(crate) fn panic_at(&self, method: &'static str) {
+        *self.manager.panics.lock().unwrap() = Some(method);
+    }
+
+    /// The manager finds no sector's files sound: its thread pauses.
+    pub(crate) fn refuse_persisted_files(&self) {
+        self.script("Venus.SubmitPersistedEx", vec![Ok(Answer::SubmitPersistedEx(false)); 10]);
+    }
+
+    fn worker_on(&self, store: &str, sealing: &Sealing) -> Worker {
         let path = self.dir.path().join("persist");
         let parts = Parts {
             manager: self.manager.clone(),
             executor: self.stages.clone(),
             clock: self.clock.clone(),
             hooks: Arc::new(NoHooks),
+            chain: Some("chain-1".into()),
             instance: "test".into(),
             stores: Arc::new(vec![PersistentStore { name: "persist".into(), path, readonly: false }]),
             static_tree_d: Arc::default(),
         };
-        let (store, _) = Store::open(&self.dir.path().join("store"), sealing).unwrap();
+        let (store, _) = Store::open(&self.dir.path().join(store), sealing).unwrap();
         Worker::new(store, sealing.clone(), parts)
     }
 
@@ -342,6 +379,103 @@ fn a_store_that_is_not_attached_pauses_with_its_name() {
     assert!(failure.reason.contains("\"other\""), "{failure}");
 }
 
+#[test]
+fn a_result_that_cannot_be_journaled_is_kept_and_journaled_later() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    while worker.stage_in_flight() != Some("pc1") {
+        bench.run(&mut worker, 1);
+    }
+    worker.store.break_journal(true);
+    for _ in 0..50 {
+        match worker.step() {
+            Step::WaitUntil(until) => *bench.clock.0.lock().unwrap() = until,
+            step => assert!(matches!(step, Step::Progressed | Step::WaitFor(_)), "{step:?}"),
+        }
+    }
+    assert_eq!(worker.record().state, State::TicketAssigned);
+    worker.store.break_journal(false);
+    let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("not finished") };
+    assert_eq!(record.starts["pc1"], 1, "the hours of pc1 were not lost to a full disk");
+}
+
+#[test]
+fn a_stage_whose_files_cannot_be_prepared_is_tried_as_often_as_any_failure_and_then_pauses() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    while worker.record().state != State::SeedAssigned {
+        bench.run(&mut worker, 1);
+    }
+    fs::create_dir(worker.location().join("cache/s-t01000-1/c1-output.json")).unwrap();
+    let Some(Step::Paused(failure)) = bench.run(&mut worker, 1000) else { panic!("not paused") };
+    assert!(failure.reason.contains("c1-output.json") && failure.reason.contains("tried 3 times"), "{failure}");
+    assert_eq!(worker.record().starts["c1"], 3);
+}
+
+#[test]
+fn the_ticket_is_asked_for_when_there_is_room_for_pc1_and_renewed_when_pc1_starts_over() {
+    let bench = Bench::new();
+    bench.stages.full.lock().unwrap().insert("pc1");
+    let mut worker = bench.worker(&sealing());
+    assert_eq!(bench.run(&mut worker, 300), None);
+    assert_eq!(worker.record().state, State::TreeDBuilt, "no ticket while pc1 is full");
+    bench.stages.full.lock().unwrap().clear();
+    while worker.stage_in_flight() != Some("pc1") {
+        bench.run(&mut worker, 1);
+    }
+    drop(worker);
+    let renewed = Ticket { ticket: Randomness([8; 32]), epoch: 3000 };
+    bench.script("Venus.AssignTicket", vec![Ok(Answer::AssignTicket(renewed))]);
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not finished") };
+    assert_eq!(record.ticket, Some(renewed));
+}
+
+#[test]
+fn a_sector_of_another_chain_pauses_instead_of_being_given_up() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    while worker.record().state != State::PC1Done {
+        bench.run(&mut worker, 1);
+    }
+    drop(worker);
+    let mut worker = bench.worker(&sealing());
+    worker.parts.chain = Some("chain-2".into());
+    let Some(Step::Paused(failure)) = bench.run(&mut worker, 10) else { panic!("not paused") };
+    assert!(failure.reason.contains("simulated chain chain-1") && failure.reason.contains("chain-2"), "{failure}");
+    drop(worker);
+    assert!(
+        matches!(bench.run(&mut bench.worker(&sealing()), 1000), Some(Step::Finished(_))),
+        "with its own it goes on"
+    );
+}
+
+#[test]
+fn a_sector_that_was_not_asked_for_is_given_back() {
+    let bench = Bench::new();
+    let id = SectorId { miner: 1000, number: 1 };
+    let synthetic = AllocatedSector { id, proof_type: SealProof::from_number(10).unwrap() };
+    bench.script("Venus.AllocateSector", vec![Ok(Answer::AllocateSector(Some(synthetic)))]);
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&sealing()), 1000) else { panic!("not dropped") };
+    assert!(record.abort_reason.is_some_and(|reason| reason.contains("SyntheticPoRep, which was not asked for")));
+    assert!(bench.stages.done.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_manager_that_is_away_costs_no_retries() {
+    let bench = Bench::new();
+    let away = || ManagerError::Unreachable { method: "Venus.PollProofState", reason: "refused".into() };
+    bench.script("Venus.PollProofState", (0..20).map(|_| Err(away())).collect());
+    assert!(matches!(bench.run(&mut bench.worker(&sealing()), 2000), Some(Step::Finished(_))));
+}
+
+#[test]
+fn a_store_that_failed_a_transfer_is_not_insisted_on() {
+    let bench = Bench::new();
+    bench.stages.refusals.lock().unwrap().insert("transfer", 1);
+    assert!(matches!(bench.run(&mut bench.worker(&sealing()), 1000), Some(Step::Finished(_))));
+    assert_eq!(bench.methods().iter().filter(|method| **method == "Venus.StoreReserveSpace").count(), 2);
+}
+
 /// Crashes, refusals and failing stages from a seed; how many seeds, `DAMOCLES_SIM_SEEDS` says.
 #[test]
 fn whatever_fails_and_whenever_it_crashes_every_sector_finishes_once() {
@@ -359,7 +493,8 @@ fn one_life(seed: u64) {
     let bench = Bench::new();
     let settings = Sealing { max_retries: 100, ..sealing() };
     let mut worker = Some(bench.worker(&settings));
-    for _ in 0..20_000 {
+    let mut finished = 0;
+    for _ in 0..40_000 {
         if random.gen_bool(0.03) {
             let stage = STAGES[random.gen_range(0..STAGES.len())];
             bench.stages.refusals.lock().unwrap().insert(stage, random.gen_range(1..4));
@@ -382,7 +517,13 @@ fn one_life(seed: u64) {
         let c1_lost = worker.record().c1_digest.is_none();
         match worker.step() {
             Step::WaitUntil(until) => *bench.clock.0.lock().unwrap() = until,
-            Step::Finished(record) => return assert_eq!(record.state, State::Finished),
+            Step::Finished(record) => {
+                assert_eq!(record.state, State::Finished);
+                finished += 1;
+                if finished == 2 {
+                    return;
+                }
+            }
             Step::Paused(failure) => panic!("paused: {failure}"),
             Step::Progressed | Step::WaitFor(_) => {}
         }
@@ -390,10 +531,13 @@ fn one_life(seed: u64) {
             assert!(!done.iter().any(|d| d == stage) || (stage == "c1" && c1_lost), "{stage} is done and begun again");
         }
     }
-    panic!("not finished in 20000 steps");
+    panic!("not finished in 40000 steps");
 }
 
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 11] = [
+    "Venus.StoreReserveSpace",
+    "Venus.SubmitPersistedEx",
+    "Venus.PollProofState",
     "Venus.AllocateSector",
     "Venus.AssignTicket",
     "Venus.SubmitPreCommit",
