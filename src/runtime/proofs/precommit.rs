@@ -10,12 +10,12 @@ use super::{
     convert::{self, library_pieces, registered},
     ensure_parent_cache,
     error::InStage,
-    guard, tree_d_bytes,
+    guard,
 };
 use crate::{
     runtime::stage::{Opaque, Pc1Task, Pc2Output, Pc2Task, TREE_D},
     sys::durable::{self, AtomicFile},
-    units::SectorSize,
+    units::{SectorSize, hex},
 };
 use filecoin_proofs_api::{
     SectorId,
@@ -41,7 +41,7 @@ pub fn pc1(task: &Pc1Task) -> Result<Opaque, ProofsError> {
     let size = task.registered_proof.sector_size();
     check_length(PC1, &task.in_path, size.bytes().0, "run add_pieces again")?;
     // Without it the library would build tree-d here, under its final name.
-    check_length(PC1, &task.cache_path.join(TREE_D), tree_d_bytes(size), "run tree_d again")?;
+    check_length(PC1, &task.cache_path.join(TREE_D), size.tree_d_bytes(), "run tree_d again")?;
     ensure_parent_cache(task.registered_proof)?;
     keep_only_layers_of(task)?;
     make_file(&task.out_path)?;
@@ -130,7 +130,7 @@ fn keep_only_layers_of(task: &Pc1Task) -> Result<(), ProofsError> {
 fn replica_name(task: &Pc1Task) -> String {
     let parts = (task.registered_proof, task.prover_id, task.sector_id, task.ticket, &task.piece_infos);
     let text = serde_json::to_vec(&parts).expect("numbers and names always serialise");
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 /// The library wants the sealed file to exist before it copies into it.

@@ -24,18 +24,13 @@ use storage_proofs_core::{
 
 const STAGE: &str = "tree_d";
 
-/// The length of tree-d: a leaf of 32 bytes per node and every row above.
-pub fn tree_d_bytes(size: SectorSize) -> u64 {
-    2 * size.bytes().0 - NODE_SIZE as u64
-}
-
 /// Builds tree-d of the staged file in the cache folder. Safe to repeat: a finished tree is kept.
 pub fn tree_d(task: &TreeDTask) -> Result<(), ProofsError> {
     let size = task.registered_proof.sector_size();
     let target = task.cache_dir.join(TREE_D);
     fs::create_dir_all(&task.cache_dir).map_err(|e| ProofsError::io(STAGE, &task.cache_dir, "creating folder", e))?;
     durable::remove_leftovers(&target).in_stage(STAGE)?;
-    if length(&target)? == Some(tree_d_bytes(size)) {
+    if length(&target)? == Some(size.tree_d_bytes()) {
         return Ok(());
     }
     check_staged(&task.staged_file, size)?;
@@ -48,9 +43,9 @@ pub fn tree_d(task: &TreeDTask) -> Result<(), ProofsError> {
 pub fn link_static_tree_d(tree: &Path, cache_dir: &Path, size: SectorSize) -> Result<(), ProofsError> {
     let target = cache_dir.join(TREE_D);
     let found = length(tree)?;
-    if found != Some(tree_d_bytes(size)) {
+    if found != Some(size.tree_d_bytes()) {
         let found = found.map_or("missing".to_owned(), |n| format!("{n} bytes long"));
-        let what = format!("is {found}, tree-d of a {size} sector has {} bytes", tree_d_bytes(size));
+        let what = format!("is {found}, tree-d of a {size} sector has {} bytes", size.tree_d_bytes());
         let hint = "correct the configured tree-d path, or leave it out to have the tree built";
         return Err(ProofsError::File { stage: STAGE, path: tree.to_owned(), what, hint });
     }

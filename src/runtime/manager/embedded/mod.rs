@@ -22,9 +22,13 @@ mod summary;
 pub use database::DatabaseError;
 pub use summary::{SectorStatus, SectorSummary};
 
-use super::{Answer, Call, Manager, ManagerError, bridge::panic_text, wire::*};
+use super::{Answer, Call, Manager, ManagerError, wire::*};
 use crate::{
-    runtime::stage::{SealClaim, SectorPaths},
+    runtime::{
+        stage::{SealClaim, SectorPaths},
+        words::panic_text,
+    },
+    sys::durable::DurableError,
     units::SealProof,
 };
 use database::{Database, Work};
@@ -76,6 +80,8 @@ pub struct AttachedStore {
 pub enum EmbeddedError {
     #[error("embedded manager: {doing} {}: {source}", path.display())]
     Folder { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("embedded manager: {0}")]
+    Durable(#[from] DurableError),
     #[error("embedded manager: {} is in use by another process (pid {holder}): stop it, or give this one its own path", path.display())]
     InUse { path: PathBuf, holder: String },
     #[error(

@@ -5,7 +5,10 @@
 
 use super::{Manifest, ParamFile, ParamsError, ParamsKind, check_space, digest_of, lock, make_folder, status};
 use crate::{
-    runtime::proofs::stamp::{self, Identity},
+    runtime::{
+        proofs::stamp::{self, Identity},
+        words::with_causes,
+    },
     sys::durable,
     units::SectorSize,
 };
@@ -65,7 +68,9 @@ pub async fn fetch(
         .connect_timeout(Duration::from_secs(20))
         .read_timeout(Duration::from_secs(60))
         .build()
-        .map_err(|e| gateway_error(&request.gateway, "its client", chain(&e), "check the TLS setup of this host"))?;
+        .map_err(|e| {
+            gateway_error(&request.gateway, "its client", with_causes(&e), "check the TLS setup of this host")
+        })?;
     let mut outcomes = Vec::new();
     for file in manifest.files(request.size, request.all) {
         let outcome = fetch_one(request, &client, &file, progress).await?;
@@ -154,7 +159,7 @@ async fn attempt(
     }
     let mut response = match ask.send().await {
         Ok(response) => response,
-        Err(error) => return Ok(Attempt::Broken(chain(&error))),
+        Err(error) => return Ok(Attempt::Broken(with_causes(&error))),
     };
     let start = match response.status() {
         StatusCode::OK => 0,
@@ -181,7 +186,7 @@ async fn attempt(
                 done += bytes.len() as u64;
             }
             Ok(None) => return Ok(Attempt::Whole),
-            Err(error) => return Ok(Attempt::Broken(chain(&error))),
+            Err(error) => return Ok(Attempt::Broken(with_causes(&error))),
         }
     }
 }
@@ -208,17 +213,6 @@ fn url_of(gateway: &str, cid: &str) -> String {
 
 fn gateway_error(url: &str, name: &str, reason: String, hint: &'static str) -> ParamsError {
     ParamsError::Gateway { name: name.into(), url: url.into(), reason, hint }
-}
-
-/// An error with its causes: reqwest's own text stops at "error sending request".
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
