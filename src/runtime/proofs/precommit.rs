@@ -84,13 +84,6 @@ pub fn pc2(task: &Pc2Task) -> Result<Pc2Output, ProofsError> {
     Ok(Pc2Output { registered_proof: proof, comm_r: output.comm_r, comm_d: output.comm_d })
 }
 
-/// Removes the layers, so that pc1 starts from the first; tree-d stays.
-pub fn clean_before_pc1_again(cache_dir: &Path) -> Result<(), ProofsError> {
-    remove_all(PC1, cache_dir, LAYER)?;
-    durable::remove_if_there(&cache_dir.join(LAYERS_OF)).in_stage(PC1)?;
-    Ok(())
-}
-
 /// Removes what an interrupted pc2 may have left half written; layers and tree-d stay.
 pub fn clean_before_pc2_again(cache_dir: &Path) -> Result<(), ProofsError> {
     remove_all(PC2, cache_dir, PC2_FILES)
@@ -105,13 +98,6 @@ pub fn remake_sealed(staged: &Path, sealed: &Path, size: SectorSize) -> Result<(
     let copy = File::open(staged).and_then(|mut source| io::copy(&mut source, target.file()));
     copy.map_err(|e| ProofsError::io(PC2, staged, "copying to sealed", e))?;
     target.commit().in_stage(PC2)
-}
-
-/// Removes what a finished sector no longer needs: layers, tree-c, tree-d (a link only, where it is one).
-pub fn clear_cache(cache_dir: &Path) -> Result<(), ProofsError> {
-    guard::call("finalize", cache_dir, "check the folder's owner and mode", || seal::clear_cache(cache_dir))?;
-    durable::remove_if_there(&cache_dir.join(LAYERS_OF)).in_stage("finalize")?;
-    durable::sync_folder(cache_dir).in_stage("finalize")
 }
 
 /// The library takes any layer of the right length for this replica's. A cache folder in which another

@@ -24,7 +24,7 @@ mod manifest;
 mod status;
 
 pub use manifest::{Manifest, ParamFile};
-pub use status::{FileStatus, ParamsKind, Report, kind, look};
+pub use status::{FileStatus, ParamsKind, Report, kind, look, look_now};
 
 use crate::sys::{
     blocks,
