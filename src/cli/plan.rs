@@ -36,6 +36,9 @@ pub struct Args {
     /// The sector manager: `embedded`, or its address as multiaddr or URL
     #[arg(long, value_name = "ADDR", default_value = "embedded")]
     manager: String,
+    /// The embedded manager's folder, with its database and chain; without use with another manager
+    #[arg(long, value_name = "DIR", default_value = "./manager")]
+    manager_dir: PathBuf,
     /// A folder for sealing stores; repeat it to spread the sealing threads
     #[arg(long, value_name = "DIR", default_value = "./sealing")]
     sealing_dir: Vec<PathBuf>,
@@ -87,6 +90,7 @@ impl Args {
                 "embedded" => Manager::Embedded,
                 addr => Manager::Remote(addr.to_owned()),
             },
+            manager_dir: self.manager_dir.clone(),
             sealing_dirs: self.sealing_dir.clone(),
             attached: self.attached.clone(),
             miner: self.miner,
