@@ -1,11 +1,67 @@
 //! Plan, provision and run Filecoin sealing on real hardware.
 //!
+//! One library, and two thin programs over it: `damocles-worker` seals on this host, `damocles-worker-util` looks at
+//! machines and plans for them.
+//!
 //! ```text
-//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config } , sys ─► units
+//! bin ─► cli ─► { hwinfo  planner  runtime } ─► { machine  worker_config } , sys ─► units
 //! ```
+//!
+//! Imports run to the right only, and the domains in the first braces never see one another: what they tell each
+//! other is a file that a person can read and change.
+//!
+//! ```text
+//! this host ─ hwinfo ─► machine ─ planner ─► worker.toml ─ runtime ─► sealed and proven sectors
+//! ```
+//!
+//! # Components
+//!
+//! | module | owns | begin reading at |
+//! | --- | --- | --- |
+//! | [`units`] | sizes, durations, rates, CPU lists, sector sizes, proof types: what an operator types, and back | [`units::Bytes`] |
+//! | [`machine`] | CONTRACT one machine as data: what `hwinfo --json` prints and `plan` reads | [`machine::Machine`] |
+//! | [`worker_config`] | CONTRACT damocles-worker.toml: what `plan` writes and `daemon` loads | [`worker_config::parse`] |
+//! | [`sys`] | EFFECTS files under a root, hwloc, locks, files that survive a crash whole | [`sys::durable`] |
+//! | [`hwinfo`] | a look at this host, and its tree for people | [`hwinfo::this_machine`] |
+//! | [`planner`] | machine, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
+//! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
+//! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
+//!
+//! Inside the runtime the same once more: `sector`, `stage` and `limit` are pure; `manager`, `processor`, `proofs`
+//! and `store` are edges; `worker` knows traits; `daemon` alone names the concrete types.
+//!
+//! # What always holds
+//!
+//! - What was journaled as done is done: a kill at any moment loses nothing of it and repeats nothing of it.
+//! - A name that the proofs library trusts is given to finished, synced bytes only; what may be torn is removed first.
+//! - A file in a persistent store is never replaced.
+//! - Only the literal `"embedded"` selects the simulated chain; the embedded manager verifies a proof before it takes it.
+//! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes.
+//! - No message holds a password, a query, a token or a header's value.
+//! - stdout is the answer, stderr is talk; exit 0 is yes, 1 no, 2 could not.
+//!
+//! # What is read and written on a host
+//!
+//! Nothing else is. Folders in capitals are the operator's choice.
+//!
+//! | file or folder | who | |
+//! | --- | --- | --- |
+//! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
+//! | worker.toml (`-c`), machine.json (`--machine`) | `daemon`, `plan` | read |
+//! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
+//! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
+//! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
+//! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
+//! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
+//! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock` |
+//! | FOLDER of `man` | `man` | manual pages |
+//! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
+//!
+//! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`) and `RUST_LOG`
+//! (`daemon`). The network is used by `params fetch` (the gateway) and by `daemon` with a remote manager.
+//! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;
-pub mod hugepage;
 pub mod hwinfo;
 pub mod machine;
 pub mod planner;

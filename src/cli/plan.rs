@@ -1,19 +1,15 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io};
+use super::{Exit, Io, machine_file};
 use crate::{
     hwinfo,
-    machine::{self, Machine},
     planner::{self, Attached, Manager, Plan, PlanError, Site, Target},
     sys::Root,
     units::{Rate, SectorSize},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 /// Plan a worker.toml for a machine and a target rate
 #[derive(Debug, clap::Args)]
@@ -40,6 +36,9 @@ pub struct Args {
     /// The sector manager: `embedded`, or its address as multiaddr or URL
     #[arg(long, value_name = "ADDR", default_value = "embedded")]
     manager: String,
+    /// The embedded manager's folder, with its database and chain; without use with another manager
+    #[arg(long, value_name = "DIR", default_value = "./manager")]
+    manager_dir: PathBuf,
     /// A folder for sealing stores; repeat it to spread the sealing threads
     #[arg(long, value_name = "DIR", default_value = "./sealing")]
     sealing_dir: Vec<PathBuf>,
@@ -60,7 +59,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     let machine = match &args.machine {
-        Some(path) => read_machine(path)?,
+        Some(path) => machine_file::read(path)?,
         None => hwinfo::this_machine(&Root::at("/"))?,
     };
     match planner::plan(&machine, &args.target(), &args.site()) {
@@ -91,6 +90,7 @@ impl Args {
                 "embedded" => Manager::Embedded,
                 addr => Manager::Remote(addr.to_owned()),
             },
+            manager_dir: self.manager_dir.clone(),
             sealing_dirs: self.sealing_dir.clone(),
             attached: self.attached.clone(),
             miner: self.miner,
@@ -105,12 +105,6 @@ fn parse_attached(text: &str) -> Result<Attached, String> {
         }
         _ => Err("a persistent store is given as NAME=PATH, such as persist=./persist".to_owned()),
     }
-}
-
-fn read_machine(path: &Path) -> Result<Machine> {
-    let context = || format!("read machine {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(context)?;
-    machine::parse(&text).with_context(context)
 }
 
 fn write_plan(plan: &Plan, as_json: bool, io: &mut Io) -> Result<()> {

@@ -36,6 +36,8 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     pub manager: Manager,
+    /// The embedded manager's folder; another manager has no use for it.
+    pub manager_dir: PathBuf,
     /// Folders for sealing stores; thread `i` gets a store of its own in one of them.
     pub sealing_dirs: Vec<PathBuf>,
     /// Persistent stores.
@@ -208,6 +210,7 @@ fn plain(dir: &Path) -> PathBuf {
 
 /// The site's paths as text, checked.
 pub(crate) struct Locations {
+    manager_dir: String,
     sealing_dirs: Vec<String>,
     attached: Vec<(String, String)>,
 }
@@ -224,6 +227,9 @@ impl Locations {
         if site.sealing_dirs.iter().any(is_empty) {
             return Err(PlanError::Missing("name for each sealing folder"));
         }
+        if is_empty(&site.manager_dir) {
+            return Err(PlanError::Missing("name for the manager's folder"));
+        }
         if site.attached.iter().any(|store| store.name.is_empty() || is_empty(&store.location)) {
             return Err(PlanError::Missing("name and a path for each persistent store"));
         }
@@ -236,6 +242,7 @@ impl Locations {
         }
         let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| PlanError::NotUtf8(path.to_owned()));
         Ok(Self {
+            manager_dir: text(&site.manager_dir)?,
             sealing_dirs: site.sealing_dirs.iter().map(|dir| text(dir)).collect::<Result<_, _>>()?,
             attached: site
                 .attached

@@ -100,7 +100,7 @@ fn engine() -> Handlebars<'static> {
 fn values(plan: &Plan, site: &Site, locations: &Locations) -> Values {
     let capacity = &plan.capacity;
     let (addr, embedded) = match &site.manager {
-        Manager::Embedded => ("embedded".to_owned(), Some(embedded(plan, site))),
+        Manager::Embedded => ("embedded".to_owned(), Some(embedded(plan, site, locations))),
         Manager::Remote(addr) => (addr.clone(), None),
     };
     let quick = |usual: u64| HumanDuration::secs(if embedded.is_some() { 1 } else { usual }).to_string();
@@ -137,9 +137,9 @@ fn values(plan: &Plan, site: &Site, locations: &Locations) -> Values {
     }
 }
 
-fn embedded(plan: &Plan, site: &Site) -> Embedded {
+fn embedded(plan: &Plan, site: &Site, locations: &Locations) -> Embedded {
     Embedded {
-        path: "./manager".to_owned(),
+        path: locations.manager_dir.clone(),
         miner: site.miner.unwrap_or(MINER),
         proof_type: SealProof::v1_1(plan.sector_size).to_string(),
         epoch: EMBEDDED_EPOCH.to_string(),

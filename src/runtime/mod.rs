@@ -2,7 +2,7 @@
 //!
 //! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
 //! gaps). Edges behind small traits: `manager`, `processor`, `store`, `proofs`. `worker` knows the traits;
-//! only `daemon` names the concrete types.
+//! only `daemon` names the concrete types. `words` tells any part's failures on one line.
 
 pub mod daemon;
 pub mod limit;
@@ -12,4 +12,5 @@ pub mod proofs;
 pub mod sector;
 pub mod stage;
 pub mod store;
+pub mod words;
 pub mod worker;

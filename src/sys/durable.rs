@@ -120,6 +120,15 @@ pub fn publish(from: &Path, to: &Path) -> Result<()> {
     sync_folder_of(to)
 }
 
+/// Makes a folder and its missing parents, and syncs the name of each in the folder that holds it. The last name is
+/// synced also when it is there: whoever made it may have been killed before that.
+pub fn make_folder(path: &Path) -> Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().skip(1).take_while(|parent| *parent != Path::new("") && !parent.is_dir()).collect();
+    fs::create_dir_all(path).doing("creating folder", path)?;
+    missing.into_iter().chain([path]).try_for_each(sync_folder_of)
+}
+
 /// Syncs a file's bytes and length.
 pub fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).doing("syncing", path)
@@ -229,6 +238,18 @@ mod tests {
         assert_eq!(names(folder.path()).len(), 3);
         remove_leftovers(&target).unwrap();
         assert_eq!(names(folder.path()), ["xy"]);
+    }
+
+    #[test]
+    fn a_folder_is_made_with_its_parents_and_a_second_time_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        make_folder(&deep).unwrap();
+        make_folder(&deep).unwrap();
+        assert!(deep.is_dir());
+        fs::write(folder.path().join("file"), b"").unwrap();
+        let error = make_folder(&folder.path().join("file/below")).unwrap_err().to_string();
+        assert!(error.starts_with("creating folder ") && error.contains("file/below"), "{error}");
     }
 
     #[test]

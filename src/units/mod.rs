@@ -31,6 +31,11 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// Bytes in lower-case hexadecimal, as digests and commitments are written.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A text that is not the value it should be: what was found and what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not {what}: {accepted}")]
@@ -66,3 +71,11 @@ macro_rules! serde_as_string {
     };
 }
 pub(crate) use serde_as_string;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn bytes_in_hexadecimal_have_two_digits_each() {
+        assert_eq!(super::hex(&[0, 0x0a, 0xff]), "000aff");
+    }
+}

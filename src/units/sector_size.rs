@@ -43,6 +43,11 @@ impl SectorSize {
         }
     }
 
+    /// The length of tree-d: a leaf of 32 bytes for each node of the sector, and every row above.
+    pub const fn tree_d_bytes(self) -> u64 {
+        2 * self.bytes().0 - 32
+    }
+
     /// The size with this length, if there is one.
     pub fn from_bytes(bytes: Bytes) -> Option<Self> {
         Self::ALL.into_iter().find(|size| size.bytes() == bytes)
@@ -75,6 +80,7 @@ mod tests {
         for size in SectorSize::ALL {
             assert_eq!(size.to_string().parse::<SectorSize>().unwrap(), size);
         }
+        assert_eq!(SectorSize::KiB2.tree_d_bytes(), (64 + 32 + 16 + 8 + 4 + 2 + 1) * 32);
         assert!("16GiB".parse::<SectorSize>().unwrap_err().to_string().contains("64GiB"));
     }
 }

@@ -3,6 +3,7 @@
 //! `/ip4/127.0.0.1/tcp/1789` is the field's usual form; `/http`, `/https`, `/ws` or `/wss` may follow.
 //! Web socket addresses are old: the same port answers plain HTTP, so they are mapped and the caller is told.
 
+use super::secret;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The forms that are accepted, for messages.
@@ -34,11 +35,13 @@ pub enum AddrError {
     Port(String),
     #[error("{0:?} is not a protocol that a manager speaks")]
     Protocol(String),
-    // Without the text: what stands there is a secret.
+    // The last three without the text: what stands there is a secret.
     #[error("the address carries a user name")]
     Credentials,
-    #[error("{0:?} carries a query or a fragment")]
-    Query(String),
+    #[error("the address carries a query or a fragment")]
+    Query,
+    #[error("the address begins with a token")]
+    Token,
 }
 
 /// Understands `addr`.
@@ -46,6 +49,17 @@ pub enum AddrError {
 /// # Errors
 /// What part of it is wrong.
 pub(super) fn manager_url(addr: &str) -> Result<ManagerUrl, AddrError> {
+    // First of all, so that no other error can repeat one: a password may hold any letter, so wherever an @ stands a
+    // user may stand before it. In a path it is written %40.
+    if addr.contains('@') {
+        return Err(AddrError::Credentials);
+    }
+    if addr.contains(['?', '#']) {
+        return Err(AddrError::Query);
+    }
+    if secret::has_token(addr) {
+        return Err(AddrError::Token);
+    }
     if addr.starts_with('/') {
         return multiaddr(addr);
     }
@@ -58,12 +72,6 @@ pub(super) fn manager_url(addr: &str) -> Result<ManagerUrl, AddrError> {
     };
     let (scheme, was_websocket) = http_scheme(&scheme)?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if rest.contains(['?', '#']) {
-        return Err(AddrError::Query(addr.to_owned()));
-    }
-    if authority.contains('@') {
-        return Err(AddrError::Credentials);
-    }
     check_authority(authority)?;
     if !path.chars().all(|c| c.is_ascii_graphic()) {
         return Err(AddrError::UnknownForm(addr.to_owned()));
@@ -194,7 +202,17 @@ mod tests {
             ("http://[::1", Host(text("[::1"))),
             ("http://[nope]:1", Host(text("nope"))),
             ("http://user:secret@host:1", Credentials),
-            ("http://host:1/?token=x", Query(text("http://host:1/?token=x"))),
+            ("bob:secret@host:1", Credentials),
+            ("secret@host", Credentials),
+            ("http://bob:sec/ret@host:1", Credentials),
+            ("http://bob:1/secret@host:1", Credentials),
+            ("/dns/bob:secret@host/tcp/1", Credentials),
+            ("http://host:1/?token=x", Query),
+            ("http://host?token=x", Query),
+            ("/ip4/127.0.0.1/tcp/1/http?token=x", Query),
+            ("http://host:1/#secret", Query),
+            ("secret:/ip4/127.0.0.1/tcp/1/http", Token),
+            ("secret:http://host:1", Token),
             ("/ip4/127.0.0.1", UnknownForm(text("/ip4/127.0.0.1"))),
             ("/ip4/127.0.0.1/udp/1789", UnknownForm(text("/ip4/127.0.0.1/udp/1789"))),
             ("/ip4/999.0.0.1/tcp/1789", Host(text("999.0.0.1"))),

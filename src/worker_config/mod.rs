@@ -15,6 +15,7 @@ mod lower;
 mod raw;
 mod read;
 mod render;
+mod secret;
 mod suggest;
 mod tree;
 mod types;

@@ -6,7 +6,7 @@ use super::{
     suggest::nearest,
     tree::Value,
     types::{Plan, StageName},
-    values::{Interval, Name, Positive, ProofType},
+    values::{Interval, Name, Positive, ProofType, Secret},
 };
 use crate::units::{Bytes, CpuList, HumanDuration, SectorSize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -52,10 +52,10 @@ pub(super) struct Metrics {
 #[derive(Default)]
 pub(super) struct SectorManager {
     pub place: Place,
-    pub addr: Option<At<String>>,
+    pub addr: Option<At<Secret>>,
     pub has_addr: bool,
-    pub headers: Vec<Entry<String>>,
-    pub piece_token: Option<At<String>>,
+    pub headers: Vec<Entry<Secret>>,
+    pub piece_token: Option<At<Secret>>,
     pub embedded: Option<Embedded>,
 }
 

@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     Type,
     /// The right type, but not a value: what it is not, and what is accepted.
     Value { is_not: String, accepted: String },
+    /// What stands there may be a secret: what it is, without repeating it.
+    Secret { what: String, accepted: String },
 }
 
 impl Refusal {
@@ -56,6 +58,10 @@ pub(super) fn read<T: Read>(value: &Value, place: Place, log: &mut Log) -> Optio
         }
         Err(Refusal::Value { is_not, accepted }) => {
             log.problem(&place, format!("found {value}, which {is_not}"), accepted);
+            None
+        }
+        Err(Refusal::Secret { what, accepted }) => {
+            log.problem(&place, format!("found {what}"), accepted);
             None
         }
     }

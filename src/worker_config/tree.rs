@@ -1,6 +1,9 @@
 //! The file as TOML sees it: values that know their line.
 
-use super::diagnosis::{Log, Place};
+use super::{
+    diagnosis::{Log, Place},
+    secret,
+};
 use std::fmt;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -24,6 +27,20 @@ pub(super) enum Kind {
     Table(Vec<(String, Value)>),
 }
 
+impl Value {
+    /// Its type alone, for a value that may be a secret.
+    pub fn type_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::String(_) => "a string",
+            Kind::Integer(..) => "an integer",
+            Kind::Boolean(_) => "a boolean",
+            Kind::Other(what, _) => what,
+            Kind::Array(_) => "an array",
+            Kind::Table(_) => "a table",
+        }
+    }
+}
+
 impl fmt::Display for Value {
     /// For a message: one line, its type beside it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,9 +55,10 @@ impl fmt::Display for Value {
     }
 }
 
-/// A text from the file, quoted and escaped for one line, cut when it is long.
+/// A text from the file, quoted and escaped for one line, cut when it is long, without the secrets of an address.
 pub(super) fn quoted(text: &str) -> String {
-    format!("{:?}", shortened(text))
+    // Hidden before it is cut: a cut text may no longer show that a secret is in it.
+    format!("{:?}", shortened(&secret::text(text)))
 }
 
 fn shortened(text: &str) -> String {
@@ -71,8 +89,10 @@ fn report(text: &str, error: &toml::de::Error, log: &mut Log) {
     let line = 1 + before.iter().filter(|b| **b == b'\n').count();
     let column = 1 + String::from_utf8_lossy(&before[line_start..]).chars().count();
     let written = text.split('\n').nth(line - 1).unwrap_or_default().trim();
+    let heading = text.split('\n').take(line - 1).filter(|line| line.trim_start().starts_with('[')).last();
+    let written = secret::line(written, heading.unwrap_or_default());
     let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-    let found = format!("line {line}, column {column} is not TOML: {message}: {}", quoted(written));
+    let found = format!("line {line}, column {column} is not TOML: {message}: {}", quoted(&written));
     let place = Place { path: String::new(), line: Some(line) };
     log.problem(&place, found, "correct this line; nothing after it was read");
 }

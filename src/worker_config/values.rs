@@ -13,6 +13,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub(super) struct Positive(pub u32);
 /// A text of at least one visible letter, on one line.
 pub(super) struct Name(pub String);
+/// A text that messages never repeat: a token, the value of a header, an address with a password.
+pub(super) struct Secret(pub String);
 /// A duration of more than nothing.
 pub(super) struct Interval(pub HumanDuration);
 /// A proof type by name, number, or sector size.
@@ -25,6 +27,18 @@ impl Read for String {
             Kind::String(text) if text.contains('\0') => Err(Refusal::value("holds a zero byte", "remove it")),
             Kind::String(text) => Ok(text.clone()),
             _ => Err(Refusal::Type),
+        }
+    }
+}
+
+impl Read for Secret {
+    const ACCEPTED: &'static str = String::ACCEPTED;
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        let refuse = |what: String, accepted: &str| Refusal::Secret { what, accepted: accepted.to_owned() };
+        match String::read(value) {
+            Ok(text) => Ok(Self(text)),
+            Err(Refusal::Type) => Err(refuse(value.type_name().to_owned(), &format!("accepted: {}", Self::ACCEPTED))),
+            Err(_) => Err(refuse("a string that holds a zero byte".to_owned(), "remove it")),
         }
     }
 }

@@ -108,6 +108,18 @@ fn a_run_plans_asks_for_parameters_and_seals_one_sector() {
 }
 
 #[test]
+fn the_plan_of_a_run_means_the_same_wherever_a_daemon_is_started() {
+    let stage = Stage::with_programs();
+    assert!(stage.run("run", &[]).status.success());
+    let calls = stage.calls(" plan ");
+    let [plan] = calls.as_slice() else { panic!("{calls:?}") };
+    let run = stage.at("run").canonicalize().expect("it was made");
+    for flag in ["--manager-dir ", "--sealing-dir ", "--attached persist="] {
+        assert!(plan.contains(&format!("{flag}{}/", run.display())), "{flag}: {plan}");
+    }
+}
+
+#[test]
 fn the_exit_code_of_a_run_is_the_daemons() {
     let stage = Stage::with_programs();
     stage.stub("target/debug/damocles-worker", "[ \"$1\" != daemon ] || exit 7");

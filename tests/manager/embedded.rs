@@ -4,7 +4,10 @@ use crate::{ask, rig::*};
 use damocles_worker::{
     runtime::{
         manager::{
-            Answer, Call, Manager, ManagerError, SectorManager, bridge::Bridge, embedded::SectorStatus, wire::*,
+            Answer, Call, Manager, ManagerError, SectorManager,
+            bridge::Bridge,
+            embedded::{SectorStatus, check},
+            wire::*,
         },
         stage::prover_id,
     },
@@ -487,8 +490,9 @@ async fn options_that_cannot_work_are_refused() {
         let mut rig = Rig::new();
         change(&mut rig);
         async move {
-            let error = rig.try_open().await.err().expect(reason).to_string();
+            let error = check(&rig.options).expect_err(reason).to_string();
             assert!(error.contains(reason), "{error}");
+            assert_eq!(rig.try_open().await.err().expect(reason).to_string(), error, "checked before and when opened");
             assert!(!rig.options.path.exists(), "nothing is made for options that are refused");
         }
     };
@@ -501,6 +505,30 @@ async fn options_that_cannot_work_are_refused() {
     refused(&|rig| rig.options.epoch = Duration::from_secs(86_401), "it must be 1ms to 1day").await;
     refused(&|rig| rig.options.attached[0].path = "persist".into(), "its path is not absolute").await;
     refused(&|rig| rig.options.attached[0].name = "two".into(), "another store has the same name").await;
+}
+
+#[tokio::test]
+async fn options_that_work_are_accepted_and_nothing_is_made() {
+    let rig = Rig::new();
+    check(&rig.options).unwrap();
+    assert!(!rig.options.path.exists());
+}
+
+#[tokio::test]
+async fn a_chain_goes_by_the_same_id_for_its_life_and_never_by_its_secret() {
+    let rig = Rig::new();
+    let manager = rig.open().await;
+    let id = manager.chain_id();
+    assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    drop(manager);
+    let database = fs::read(rig.options.path.join("manager.db")).unwrap();
+    let raw: Vec<u8> = (0..64).step_by(2).map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap()).collect();
+    assert!(!database.windows(32).any(|bytes| bytes == raw), "what the database keeps is not the id");
+    let mut again = rig;
+    again.options.miner = 2000;
+    again.options.epoch = Duration::from_secs(1);
+    assert_eq!(again.open().await.chain_id(), id, "settings do not make another chain");
+    assert_ne!(Rig::new().open().await.chain_id(), id);
 }
 
 #[tokio::test]

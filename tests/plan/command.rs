@@ -34,6 +34,16 @@ fn the_file_goes_to_stdout_and_the_forecast_to_stderr() {
 }
 
 #[test]
+fn the_managers_folder_is_the_one_that_is_named() {
+    let file = machine_file();
+    for (args, path) in [(&[][..], "path = \"./manager\""), (&["--manager-dir", "/srv/m"], "path = \"/srv/m\"")] {
+        let machine = ["--target", "100KiB/hour", "--machine", file.path().to_str().unwrap()];
+        let output = plan(&[&machine[..], args].concat());
+        assert!(text(&output.stdout).lines().any(|line| line == path), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
 fn this_machine_is_planned_when_none_is_named() {
     let output = plan(&["--target", "2KiB/day"]);
     // A machine too small for one C2 task answers 1; nothing else may happen.

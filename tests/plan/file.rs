@@ -135,6 +135,19 @@ fn the_embedded_manager_takes_the_miner() {
 }
 
 #[test]
+fn the_embedded_manager_lives_where_it_is_told_to() {
+    for dir in ["./manager", "/srv/one \"two\"/manager"] {
+        let config = planned(&Site { manager_dir: dir.into(), ..site() });
+        let RpcClient::Embedded(embedded) = &config.sector_manager.rpc_client else { panic!("{config:?}") };
+        assert_eq!(embedded.path, PathBuf::from(dir));
+    }
+    let remote = Manager::Remote("/ip4/10.0.0.1/tcp/1789".into());
+    let site = Site { manager: remote, manager_dir: "/srv/manager".into(), ..site() };
+    let plan = plan(&eight_cores(), &target("100KiB/hour", "2KiB"), &site).unwrap();
+    assert!(!plan.worker_toml.contains("/srv/manager"), "no other manager has a folder here");
+}
+
+#[test]
 fn stages_run_inside_the_daemon() {
     let config = planned(&site());
     assert!(config.processors.stages.is_empty());
@@ -187,6 +200,8 @@ fn choices_that_make_no_sense_are_refused() {
         (dirs(&[""]), "without a name for each sealing folder"),
         (dirs(&["./a", "a/"]), "one holds the other"),
         (dirs(&["/mnt", "/mnt/a"]), "one holds the other"),
+        (Site { manager_dir: "".into(), ..site() }, "without a name for the manager's folder"),
+        (Site { manager_dir: "~/manager".into(), ..site() }, "sector_manager.embedded.path"),
         (attached(&[]), "without a persistent store"),
         (attached(&[("", "p")]), "without a name and a path"),
         (attached(&[("p", "a"), ("p", "b")]), "attached"),

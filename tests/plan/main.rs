@@ -23,6 +23,7 @@ fn target(rate: &str, sector_size: &str) -> Target {
 fn site() -> Site {
     Site {
         manager: Manager::Embedded,
+        manager_dir: "./manager".into(),
         sealing_dirs: vec!["./sealing".into()],
         attached: vec![Attached { name: "persist".into(), location: "./persist".into() }],
         miner: None,

@@ -99,21 +99,17 @@ fn layers_of_another_ticket_are_not_reused() {
 }
 
 #[test]
-fn a_static_tree_d_is_linked_only_when_it_has_the_right_length() {
+fn a_tree_d_that_is_a_link_serves_every_stage_and_is_not_written_to() {
     let mut made = Sector::new(SectorSize::KiB2);
     made.prepare(vec![]);
-    let tree = made.path("static-tree-d");
-    fs::rename(made.cache().join(TREE_D), &tree).unwrap();
-
-    proofs::link_static_tree_d(&tree, &made.cache(), SectorSize::KiB2).unwrap();
-    proofs::link_static_tree_d(&tree, &made.cache(), SectorSize::KiB2).unwrap();
-    assert_eq!(fs::read_link(made.cache().join(TREE_D)).unwrap(), tree.canonicalize().unwrap());
+    let (tree, link) = (made.path("static-tree-d"), made.cache().join(TREE_D));
+    fs::rename(&link, &tree).unwrap();
+    std::os::unix::fs::symlink(&tree, &link).unwrap();
+    let before = fs::read(&tree).unwrap();
+    proofs::tree_d(&made.tree_d_task()).unwrap();
     let pc1out = proofs::pc1(&made.pc1_task()).unwrap();
     let pc2out = proofs::pc2(&made.pc2_task(pc1out)).unwrap();
     made.c1(pc2out);
-    proofs::clear_cache(&made.cache()).unwrap();
-    assert!(tree.exists(), "only the link goes");
-
-    let error = proofs::link_static_tree_d(&tree, &made.cache(), SectorSize::MiB8).unwrap_err().to_string();
-    assert!(error.contains("is 4064 bytes long, tree-d of a 8MiB sector has 16777184 bytes"), "{error}");
+    assert_eq!(fs::read_link(&link).unwrap(), tree);
+    assert_eq!(fs::read(&tree).unwrap(), before);
 }

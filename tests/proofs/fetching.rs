@@ -161,6 +161,44 @@ fn a_key_that_is_not_the_published_one_is_replaced_only_when_told() {
 }
 
 #[test]
+fn a_replacing_fetch_that_breaks_off_never_leaves_keys_of_two_origins_side_by_side() {
+    let old = |folder: &Path| {
+        fs::write(folder.join(PARAMS), b"made elsewhere").unwrap();
+        fs::write(folder.join(VK), b"its verifying key").unwrap();
+    };
+    // The parameters do not come: the old set stays whole.
+    let folder = tempfile::tempdir().unwrap();
+    old(folder.path());
+    let gateway = Gateway::start(vec![Answer::CutAfter(1000), Answer::Status(404)], content);
+    let mut request = Request { replace: true, ..request(folder.path(), &gateway) };
+    run(&request).unwrap_err();
+    assert_eq!(fs::read(folder.path().join(PARAMS)).unwrap(), b"made elsewhere");
+    assert_eq!(fs::read(folder.path().join(VK)).unwrap(), b"its verifying key");
+
+    // They come and the verifying key does not: the old one is gone, and the set counts as missing.
+    let gateway = Gateway::start(vec![Answer::Well, Answer::Status(404)], content);
+    request.gateway = gateway.url.clone();
+    run(&request).unwrap_err();
+    assert_eq!(fs::read(folder.path().join(PARAMS)).unwrap(), content("Qparams"));
+    assert!(!folder.path().join(VK).exists());
+    assert_eq!(kind(folder.path()), ParamsKind::Missing);
+
+    run(&request).unwrap();
+    assert_eq!(kind(folder.path()), ParamsKind::Fetched);
+}
+
+#[test]
+fn a_missing_verifying_key_is_not_brought_to_parameters_that_are_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(PARAMS), b"made elsewhere").unwrap();
+    let gateway = Gateway::start(vec![], content);
+    let error = run(&request(folder.path(), &gateway)).unwrap_err().to_string();
+    assert!(error.contains(PARAMS) && error.contains("give --replace"), "{error}");
+    assert!(!folder.path().join(VK).exists());
+    assert!(gateway.asked.lock().unwrap().is_empty());
+}
+
+#[test]
 fn an_unknown_content_id_is_no_reason_to_try_again() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(vec![Answer::Status(404)], content);

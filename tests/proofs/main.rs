@@ -7,5 +7,6 @@ mod command;
 mod crash;
 mod fetching;
 mod gateway;
+mod local_keys;
 mod seal;
 mod whole_way;

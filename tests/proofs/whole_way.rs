@@ -98,14 +98,6 @@ fn the_answers_are_the_librarys_own_json() {
 }
 
 #[test]
-fn clearing_the_cache_leaves_what_proves_the_sector_later() {
-    let (sector, ..) = sealed_with_data();
-    proofs::clear_cache(&sector.cache()).unwrap();
-    let left: Vec<_> = sector.cache_files().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(left, ["p_aux", "sc-02-data-tree-r-last.dat", "t_aux"]);
-}
-
-#[test]
 fn c1_on_a_damaged_cache_is_an_error_that_names_the_folder() {
     let (sector, _, pc2out, _) = sealed_with_data();
     fs::write(sector.cache().join("t_aux"), b"torn").unwrap();

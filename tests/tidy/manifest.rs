@@ -3,7 +3,10 @@
 //! The stack's crates' default features bring `opencl` and `multicore-sdr`. The first needs a vendor's toolkit, the
 //! second links hwloc a second time, which cannot share a build with hwlocality.
 
-use crate::{assert_tidy, tree};
+use crate::{
+    assert_tidy, tokens,
+    tree::{self, TextFile},
+};
 use std::collections::BTreeSet;
 use toml::{Table, Value};
 
@@ -68,6 +71,21 @@ fn unexplained_crates(manifest: &str, page: &str) -> Vec<String> {
     names.map(|name| format!("Cargo.toml: `{name}`: docs/ARCHITECTURE.md has no line on what it saves us")).collect()
 }
 
+/// Used by no name: they are there for their features alone (docs/ARCHITECTURE.md says why).
+const FOR_FEATURES: &[&str] = &["getrandom", "regex-syntax"];
+
+// The crates of [dependencies] that none of `sources` names.
+fn unused_crates(manifest: &str, sources: &[TextFile]) -> Vec<String> {
+    let manifest: Table = manifest.parse().expect("Cargo.toml is TOML: cargo has read it");
+    let names = manifest.get("dependencies").and_then(Value::as_table).into_iter().flat_map(|table| table.keys());
+    let is_used = |name: &&String| {
+        let path = name.replace('-', "_");
+        sources.iter().any(|file| tokens::facts(file).outer.iter().any(|found| found.what[0] == path))
+    };
+    let unused = names.filter(|name| !FOR_FEATURES.contains(&name.as_str())).filter(|name| !is_used(name));
+    unused.map(|name| format!("Cargo.toml: `{name}`: src names it nowhere: remove it")).collect()
+}
+
 fn read(name: &str) -> String {
     std::fs::read_to_string(tree::root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
@@ -85,6 +103,12 @@ fn hwloc_is_linked_once() {
 #[test]
 fn every_borrowed_crate_has_its_line_in_the_architecture() {
     assert_tidy(unexplained_crates(&read("Cargo.toml"), &read("docs/ARCHITECTURE.md")));
+}
+
+#[test]
+fn every_borrowed_crate_is_used() {
+    let sources: Vec<_> = tree::rust_files().into_iter().filter(|file| file.path.starts_with("src/")).collect();
+    assert_tidy(unused_crates(&read("Cargo.toml"), &sources));
 }
 
 // Each package of a build with its features: `name version features`.
@@ -130,6 +154,14 @@ mod tests {
         let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
         assert_eq!(only_without_tests(&set(&["a v1 std"]), &set(&["a v1 std,unicode", "b v1"])).len(), 1);
         assert!(only_without_tests(&set(&["a v1 std"]), &set(&["a v1 std", "b v1"])).is_empty());
+    }
+
+    #[test]
+    fn a_crate_that_nobody_names_is_found() {
+        let manifest = "[dependencies]\nserde-x = '1'\nnix = '1'\ngetrandom = '1'\n";
+        let source = |text: &str| [TextFile::example("src/a.rs", text)];
+        assert_eq!(unused_crates(manifest, &source("use nix::fcntl; // serde_x::y")).len(), 1);
+        assert!(unused_crates(manifest, &source("use nix::fcntl; fn f() { serde_x::y() }")).is_empty());
     }
 
     #[test]

@@ -59,9 +59,46 @@ fn problems_come_in_the_order_of_the_file_with_their_lines() {
 }
 
 #[test]
-fn a_secret_in_an_address_or_token_is_not_repeated() {
-    for line in ["rpc_client.addr = \"http://worker:hunter2@10.0.0.5\"", "piece_token = \"hunter2 \""] {
-        let text = parse(&format!("[sector_manager]\n{line}\n")).unwrap_err().to_string();
-        assert!(text.contains("sector_manager.") && !text.contains("hunter2"), "{text}");
+fn a_secret_in_an_address_token_or_header_is_not_repeated() {
+    for line in [
+        "rpc_client.addr = \"http://worker:hunter2@10.0.0.5\"",
+        "rpc_client.addr = \"bob:hunter2@10.0.0.1:1789\"",
+        "rpc_client.addr = \"hunter2@10.0.0.1\"",
+        "rpc_client.addr = \"http://bob:1/hunter2@h\"",
+        "rpc_client.addr = \"http://bob:{hunter2}@h\"",
+        "rpc_client.addr = \"ws://bob:hunter2@h:1\"",
+        "rpc_client.addr = \"tcp://bob:hunter2@h:1\"",
+        "rpc_client.addr = \"http://h?token=hunter2\"",
+        "rpc_client.addr = \"http://h:1/#hunter2\"",
+        "rpc_client.addr = \"h?token=hunter2\"",
+        "rpc_client.addr = \"/ip4/10.0.0.1/tcp/1/http?token=hunter2\"",
+        "rpc_client.addr = \"/dns/bob:hunter2@h/tcp/1\"",
+        "rpc_client.addr = \"hunter2:/ip4/10.0.0.1/tcp/1/http\"",
+        "rpc_client.addr = \"hunter2:http://h:1\"",
+        "rpc_client.addr = \"http://bob:hunter2@h\\u0000\"",
+        "rpc_client = \"http://bob:hunter2@h\"",
+        "rpc_client.addr = [\"http://bob:hunter2@h\"]",
+        "piece_token = \"hunter2 \"",
+        "piece_token = \"hunter2\\u0000\"",
+        "rpc_client.headers = { Authorization = \"Bearer hunter2\\u0000\" }",
+        // Not TOML: the end of the string is missing.
+        "rpc_client.addr = \"http://bob:hunter2@h",
+        "piece_token = \"hunter2",
+        "[sector_manager.rpc_client.headers]\nX-Key = \"hunter2",
+    ] {
+        // Beside settings of the embedded manager, whose warning names the address too.
+        for beside in ["", "[sector_manager.embedded]\nminer = 1000\n"] {
+            let problems = parse(&format!("[sector_manager]\n{line}\n{beside}")).unwrap_err();
+            let told = problems.problems.iter().chain(&problems.warnings).map(ToString::to_string);
+            let told = told.collect::<Vec<_>>().join("\n");
+            assert!(told.contains("sector_manager") || told.contains("is not TOML"), "{told}");
+            assert!(!told.contains("hunter2"), "{line}\n{told}");
+        }
     }
+}
+
+#[test]
+fn a_user_name_is_no_more_repeated_than_a_password() {
+    let text = parse("[sector_manager]\nrpc_client.addr = \"bob:x@10.0.0.1:1789\"\n").unwrap_err().to_string();
+    assert!(text.contains("the address carries a user name") && !text.contains("bob"), "{text}");
 }

@@ -5,8 +5,8 @@
 //! that have not ended when the bridge is dropped are abandoned: every call is safe to repeat.
 
 use super::{Answer, Call, CallTicket, Manager, ManagerError, SectorManager};
+use crate::runtime::words::panic_text;
 use std::{
-    any::Any,
     collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -80,15 +80,6 @@ fn why(cut_off: JoinError) -> String {
         Ok(panic) => format!("the call panicked: {}", panic_text(panic.as_ref())),
         Err(_) => "the call was cut off because the daemon is stopping".into(),
     }
-}
-
-/// What a panic said, where it said it in words.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason given")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! | AssignTicket | a manager answers the sector's first ticket again |
 //! | SubmitPreCommit, SubmitProof | the same content again is `DuplicateSubmit`, which counts as accepted |
 //! | StoreReserveSpace, SubmitPersistedEx | idempotent by sector |
-//! | ReportFinalized, ReportAborted | idempotent by sector; a remote manager answers `SectorNotFound` to a repetition, because the sector has moved to the ended ones: `ReportState` then says `finalized` |
+//! | ReportFinalized, ReportAborted | idempotent by sector; a remote manager answers `SectorNotFound` to a repetition, because the sector has moved to the ended ones: the worker then lets go of a sector that is Finished or Aborted |
 //! | ReportState, WorkerPing | the latest one counts |
 //! | WaitSeed, StoreBasicInfo and the polls | read only |
 
@@ -64,7 +64,7 @@ pub enum Answer {
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ManagerError {
-    /// The manager does not know the sector (JSON-RPC code 11001): the sector is aborted.
+    /// The manager does not know the sector (JSON-RPC code 11001): the sector is aborted, or let go of when it has ended.
     #[error("{method}: the manager does not know this sector: {message}")]
     SectorNotFound { method: &'static str, message: String },
     /// The manager answered with an error: tried again later.

@@ -1,8 +1,8 @@
 //! Calls into the library: its errors and its panics both become ours.
 
 use super::ProofsError;
+use crate::runtime::words::panic_text;
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -23,14 +23,10 @@ pub(super) fn call<T>(
             Err(ProofsError::Library { stage, path: path.to_owned(), message: format!("{error:#}"), hint })
         }
         Err(payload) => {
-            Err(ProofsError::Panicked { stage, path: path.to_owned(), message: panic_text(payload.as_ref()), hint })
+            let message = panic_text(payload.as_ref()).to_owned();
+            Err(ProofsError::Panicked { stage, path: path.to_owned(), message, hint })
         }
     }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
 
 #[cfg(test)]

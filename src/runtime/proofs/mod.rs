@@ -27,6 +27,6 @@ pub use commit::{c1, c2, verify_seal};
 pub use error::ProofsError;
 pub use parent_cache::{ensure_parent_cache, ensure_parent_cache_in};
 pub use pieces::add_pieces;
-pub use precommit::{clean_before_pc1_again, clean_before_pc2_again, clear_cache, pc1, pc2, remake_sealed};
-pub use tree_d::{link_static_tree_d, tree_d, tree_d_bytes};
+pub use precommit::{clean_before_pc2_again, pc1, pc2, remake_sealed};
+pub use tree_d::tree_d;
 pub use unseal::{UnsealTask, unseal_range, unseal_whole};

@@ -13,16 +13,19 @@
 
 use super::{ProofsError, convert, error::InStage, guard, stamp};
 use crate::{
-    sys::durable::{self, AtomicFile},
-    units::SealProof,
+    sys::{
+        blocks,
+        durable::{self, AtomicFile},
+        lock::Lock,
+    },
+    units::{SealProof, hex},
 };
 use filecoin_proofs::DefaultTreeHasher;
 use filecoin_proofs_api::Hasher;
-use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     ops::Range,
     path::{Path, PathBuf},
     thread,
@@ -107,7 +110,7 @@ pub fn ensure_parent_cache_in(folder: &Path, proof: SealProof) -> Result<PathBuf
         return Ok(path);
     }
     fs::create_dir_all(folder).map_err(|e| ProofsError::io(STAGE, folder, "creating folder", e))?;
-    let _only_one = lock(&path)?;
+    let _only_one = Lock::wait(&stamp::beside(&path, "lock")).in_stage(STAGE)?;
     if !is_stamped(&path, published) && !holds(&path, published)? {
         generate(&graph, proof, &path, published)?;
     }
@@ -165,13 +168,12 @@ fn holds(path: &Path, published: Option<&str>) -> Result<bool, ProofsError> {
 }
 
 fn file_digest(path: &Path) -> io::Result<String> {
-    let (mut file, mut hasher, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
+    let mut hasher = Sha256::new();
+    blocks::each(&mut File::open(path)?, |block| {
+        hasher.update(block);
+        Ok(())
+    })?;
+    Ok(hex(&hasher.finalize()))
 }
 
 fn generate(graph: &Graph, proof: SealProof, path: &Path, published: Option<&str>) -> Result<(), ProofsError> {
@@ -219,17 +221,6 @@ fn entries(graph: &Graph, range: Range<usize>) -> anyhow::Result<Vec<u8>> {
         bytes.extend(parents.iter().flat_map(|parent| parent.to_le_bytes()));
     }
     Ok(bytes)
-}
-
-fn lock(path: &Path) -> Result<Flock<File>, ProofsError> {
-    let path = stamp::beside(path, "lock");
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|e| ProofsError::io(STAGE, &path, "opening lock", e))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| ProofsError::io(STAGE, &path, "locking", e.into()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

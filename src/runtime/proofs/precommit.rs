@@ -10,12 +10,12 @@ use super::{
     convert::{self, library_pieces, registered},
     ensure_parent_cache,
     error::InStage,
-    guard, tree_d_bytes,
+    guard,
 };
 use crate::{
     runtime::stage::{Opaque, Pc1Task, Pc2Output, Pc2Task, TREE_D},
     sys::durable::{self, AtomicFile},
-    units::SectorSize,
+    units::{SectorSize, hex},
 };
 use filecoin_proofs_api::{
     SectorId,
@@ -41,7 +41,7 @@ pub fn pc1(task: &Pc1Task) -> Result<Opaque, ProofsError> {
     let size = task.registered_proof.sector_size();
     check_length(PC1, &task.in_path, size.bytes().0, "run add_pieces again")?;
     // Without it the library would build tree-d here, under its final name.
-    check_length(PC1, &task.cache_path.join(TREE_D), tree_d_bytes(size), "run tree_d again")?;
+    check_length(PC1, &task.cache_path.join(TREE_D), size.tree_d_bytes(), "run tree_d again")?;
     ensure_parent_cache(task.registered_proof)?;
     keep_only_layers_of(task)?;
     make_file(&task.out_path)?;
@@ -84,13 +84,6 @@ pub fn pc2(task: &Pc2Task) -> Result<Pc2Output, ProofsError> {
     Ok(Pc2Output { registered_proof: proof, comm_r: output.comm_r, comm_d: output.comm_d })
 }
 
-/// Removes the layers, so that pc1 starts from the first; tree-d stays.
-pub fn clean_before_pc1_again(cache_dir: &Path) -> Result<(), ProofsError> {
-    remove_all(PC1, cache_dir, LAYER)?;
-    durable::remove_if_there(&cache_dir.join(LAYERS_OF)).in_stage(PC1)?;
-    Ok(())
-}
-
 /// Removes what an interrupted pc2 may have left half written; layers and tree-d stay.
 pub fn clean_before_pc2_again(cache_dir: &Path) -> Result<(), ProofsError> {
     remove_all(PC2, cache_dir, PC2_FILES)
@@ -105,13 +98,6 @@ pub fn remake_sealed(staged: &Path, sealed: &Path, size: SectorSize) -> Result<(
     let copy = File::open(staged).and_then(|mut source| io::copy(&mut source, target.file()));
     copy.map_err(|e| ProofsError::io(PC2, staged, "copying to sealed", e))?;
     target.commit().in_stage(PC2)
-}
-
-/// Removes what a finished sector no longer needs: layers, tree-c, tree-d (a link only, where it is one).
-pub fn clear_cache(cache_dir: &Path) -> Result<(), ProofsError> {
-    guard::call("finalize", cache_dir, "check the folder's owner and mode", || seal::clear_cache(cache_dir))?;
-    durable::remove_if_there(&cache_dir.join(LAYERS_OF)).in_stage("finalize")?;
-    durable::sync_folder(cache_dir).in_stage("finalize")
 }
 
 /// The library takes any layer of the right length for this replica's. A cache folder in which another
@@ -130,7 +116,7 @@ fn keep_only_layers_of(task: &Pc1Task) -> Result<(), ProofsError> {
 fn replica_name(task: &Pc1Task) -> String {
     let parts = (task.registered_proof, task.prover_id, task.sector_id, task.ticket, &task.piece_infos);
     let text = serde_json::to_vec(&parts).expect("numbers and names always serialise");
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 /// The library wants the sealed file to exist before it copies into it.

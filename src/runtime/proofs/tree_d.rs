@@ -24,45 +24,19 @@ use storage_proofs_core::{
 
 const STAGE: &str = "tree_d";
 
-/// The length of tree-d: a leaf of 32 bytes per node and every row above.
-pub fn tree_d_bytes(size: SectorSize) -> u64 {
-    2 * size.bytes().0 - NODE_SIZE as u64
-}
-
 /// Builds tree-d of the staged file in the cache folder. Safe to repeat: a finished tree is kept.
 pub fn tree_d(task: &TreeDTask) -> Result<(), ProofsError> {
     let size = task.registered_proof.sector_size();
     let target = task.cache_dir.join(TREE_D);
     fs::create_dir_all(&task.cache_dir).map_err(|e| ProofsError::io(STAGE, &task.cache_dir, "creating folder", e))?;
     durable::remove_leftovers(&target).in_stage(STAGE)?;
-    if length(&target)? == Some(tree_d_bytes(size)) {
+    if length(&target)? == Some(size.tree_d_bytes()) {
         return Ok(());
     }
     check_staged(&task.staged_file, size)?;
     let folder = durable::temp_folder_for(&target).in_stage(STAGE)?;
     build(&task.staged_file, folder.path(), size)?;
     durable::publish(&folder.path().join(TREE_D), &target).in_stage(STAGE)
-}
-
-/// Links a ready-made tree-d (that of a sector of zeros is always the same) into the cache folder.
-pub fn link_static_tree_d(tree: &Path, cache_dir: &Path, size: SectorSize) -> Result<(), ProofsError> {
-    let target = cache_dir.join(TREE_D);
-    let found = length(tree)?;
-    if found != Some(tree_d_bytes(size)) {
-        let found = found.map_or("missing".to_owned(), |n| format!("{n} bytes long"));
-        let what = format!("is {found}, tree-d of a {size} sector has {} bytes", tree_d_bytes(size));
-        let hint = "correct the configured tree-d path, or leave it out to have the tree built";
-        return Err(ProofsError::File { stage: STAGE, path: tree.to_owned(), what, hint });
-    }
-    let tree = fs::canonicalize(tree).map_err(|e| ProofsError::io(STAGE, tree, "resolving", e))?;
-    fs::create_dir_all(cache_dir).map_err(|e| ProofsError::io(STAGE, cache_dir, "creating folder", e))?;
-    durable::remove_leftovers(&target).in_stage(STAGE)?;
-    // A link cannot replace a name in one step, a rename of a link can.
-    let folder = durable::temp_folder_for(&target).in_stage(STAGE)?;
-    let link = folder.path().join(TREE_D);
-    std::os::unix::fs::symlink(&tree, &link).map_err(|e| ProofsError::io(STAGE, &link, "linking", e))?;
-    fs::rename(&link, &target).map_err(|e| ProofsError::io(STAGE, &target, "renaming into place", e))?;
-    durable::sync_folder(cache_dir).in_stage(STAGE)
 }
 
 fn check_staged(staged: &Path, size: SectorSize) -> Result<(), ProofsError> {

@@ -6,10 +6,11 @@ use crate::worker_config::{
     diagnosis::{Log, Place},
     raw,
     read::{At, Entry},
+    secret,
     suggest::nearest,
     tree::quoted,
     types::{EmbeddedManager, RemoteManager, RpcClient, SectorManager},
-    values::refuse_placeholder,
+    values::{Secret, refuse_placeholder},
 };
 use std::collections::BTreeMap;
 
@@ -25,17 +26,20 @@ pub(super) fn sector_manager(raw: &raw::SectorManager, log: &mut Log) -> Option<
         }
         return None;
     };
-    let rpc_client = if addr.value == EMBEDDED {
+    let rpc_client = if addr.value.0 == EMBEDDED {
         for header in &raw.headers {
             log.warning(&header.place, "a header for the embedded manager", "it has no effect: remove it");
         }
         RpcClient::Embedded(embedded(raw.embedded.as_ref()))
     } else {
         if let Some(embedded) = &raw.embedded {
-            let found = format!("settings of the embedded manager beside rpc_client.addr = {}", quoted(&addr.value));
+            let found = format!(
+                "settings of the embedded manager beside rpc_client.addr = {}",
+                quoted(&secret::address(&addr.value.0))
+            );
             log.warning(&embedded.place, found, "they have no effect; only rpc_client.addr = \"embedded\" selects it");
         }
-        RpcClient::Remote(RemoteManager { addr: addr.value.clone(), url: url(addr, log)?, headers })
+        RpcClient::Remote(RemoteManager { addr: addr.value.0.clone(), url: url(addr, log)?, headers })
     };
     Some(SectorManager { rpc_client, piece_token })
 }
@@ -51,10 +55,10 @@ fn embedded(raw: Option<&raw::Embedded>) -> EmbeddedManager {
     }
 }
 
-fn url(addr: &At<String>, log: &mut Log) -> Option<String> {
-    let text = &addr.value;
+fn url(addr: &At<Secret>, log: &mut Log) -> Option<String> {
+    let text = &addr.value.0;
     if refuse_placeholder(text).is_err() {
-        let found = format!("found {}, which holds a placeholder of a document", quoted(text));
+        let found = format!("found {}, which holds a placeholder of a document", quoted(&secret::address(text)));
         log.problem(&addr.place, found, format!("write your manager's address; {}", addr::FORMS));
         return None;
     }
@@ -74,14 +78,16 @@ fn url(addr: &At<String>, log: &mut Log) -> Option<String> {
                 AddrError::NoScheme(text) => {
                     format!("did you mean {}? {}", quoted(&format!("http://{text}")), addr::FORMS)
                 }
-                AddrError::Credentials => "send what the manager asks for with rpc_client.headers".to_owned(),
+                AddrError::Credentials | AddrError::Query | AddrError::Token => {
+                    "send what the manager asks for with rpc_client.headers".to_owned()
+                }
                 AddrError::Port(_) => format!("a port is a number from 1 to 65535; {}", addr::FORMS),
                 _ => addr::FORMS.to_owned(),
             };
             let found = match &error {
                 AddrError::UnknownForm(_) => format!("found {}, which is not the address of a manager", quoted(text)),
                 AddrError::NoScheme(_) => format!("found {}, which has no scheme", quoted(text)),
-                AddrError::Credentials => error.to_string(),
+                AddrError::Credentials | AddrError::Query | AddrError::Token => error.to_string(),
                 _ => format!("found {}: {error}", quoted(text)),
             };
             log.problem(&addr.place, found, accepted);
@@ -90,7 +96,7 @@ fn url(addr: &At<String>, log: &mut Log) -> Option<String> {
     }
 }
 
-fn headers(raw: &[Entry<String>], log: &mut Log) -> BTreeMap<String, String> {
+fn headers(raw: &[Entry<Secret>], log: &mut Log) -> BTreeMap<String, String> {
     let mut headers = BTreeMap::new();
     for Entry { name, place, value } in raw {
         let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -98,7 +104,7 @@ fn headers(raw: &[Entry<String>], log: &mut Log) -> BTreeMap<String, String> {
             let found = format!("{} is not the name of an HTTP header", quoted(name));
             log.problem(place, found, "accepted: letters, digits and dashes, such as User-Agent");
         }
-        let Some(value) = value else { continue };
+        let Some(Secret(value)) = value else { continue };
         if !value.chars().all(|c| c.is_ascii_graphic() || c == ' ' || c == '\t') {
             log.problem(
                 place,
@@ -117,9 +123,9 @@ fn headers(raw: &[Entry<String>], log: &mut Log) -> BTreeMap<String, String> {
 /// The token is a secret: messages never repeat it.
 fn piece_token(raw: &raw::SectorManager, log: &mut Log) -> Option<String> {
     let token = raw.piece_token.as_ref()?;
-    if token.value.is_empty() || !token.value.bytes().all(|b| b.is_ascii_graphic()) {
+    if token.value.0.is_empty() || !token.value.0.bytes().all(|b| b.is_ascii_graphic()) {
         let accepted = "accepted: the token alone, without spaces; leave the key away if there is none";
         log.problem(&token.place, "a token that is empty or cannot be sent", accepted);
     }
-    Some(token.value.clone())
+    Some(token.value.0.clone())
 }

@@ -111,6 +111,13 @@ impl Beacon {
         Seed { seed: self.draw(b"porep seed", miner, epoch), epoch }
     }
 
+    /// What the chain goes by: it follows from the secret, and the secret does not follow from it. Its purpose is
+    /// its own, so it is no draw of any epoch.
+    pub fn chain_id(&self) -> String {
+        let id = blake2b_simd::Params::new().hash_length(32).key(&self.secret).personal(b"chain id").hash(b"");
+        id.to_hex().to_string()
+    }
+
     fn draw(&self, purpose: &[u8], miner: u64, epoch: i64) -> Randomness {
         let hash = blake2b_simd::Params::new()
             .hash_length(32)
@@ -181,6 +188,16 @@ mod tests {
         assert_eq!(draw(1, 1000, 5), draw(1, 1000, 5));
         let others = [draw(2, 1000, 5), draw(1, 1001, 5), draw(1, 1000, 6), Beacon::new([1; 32]).seed(1000, 5).seed];
         assert!(others.iter().all(|other| *other != draw(1, 1000, 5)));
+    }
+
+    #[test]
+    fn a_chains_id_follows_from_its_secret_and_is_no_randomness_of_it() {
+        let id = |secret| Beacon::new([secret; 32]).chain_id();
+        assert_eq!(id(1), id(1));
+        assert_ne!(id(1), id(2));
+        let beacon = Beacon::new([1; 32]);
+        let drawn = [beacon.ticket(0, 0).ticket, beacon.seed(0, 0).seed].map(|drawn| crate::units::hex(&drawn.0));
+        assert!(!drawn.contains(&id(1)) && id(1) != crate::units::hex(&[1; 32]));
     }
 
     proptest! {

@@ -4,10 +4,7 @@
 //! process is killed. `manager.db` is made with mode 0600; SQLite gives its `-wal` and `-shm` files the same.
 
 use super::EmbeddedError;
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use crate::sys::lock::{Lock, LockError};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
@@ -18,7 +15,7 @@ use std::{
 /// A locked folder. The lock ends with it.
 pub struct Folder {
     path: PathBuf,
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 impl Folder {
@@ -41,22 +38,22 @@ impl Folder {
     }
 }
 
-fn lock(folder: &Path) -> Result<Flock<File>, EmbeddedError> {
+fn lock(folder: &Path) -> Result<Lock, EmbeddedError> {
     let path = folder.join("manager.lock");
     let failed = |source| EmbeddedError::Folder { doing: "lock", path: path.clone(), source };
-    let file = private_file(&path).map_err(failed)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+    match Lock::take(&path) {
         Ok(mut lock) => {
             // For the operator who meets the lock; nothing depends on it.
-            lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes())).map_err(failed)?;
+            let file = lock.file();
+            file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
             Ok(lock)
         }
-        Err((_, Errno::EWOULDBLOCK)) => {
+        Err(LockError::Held(_)) => {
             let holder = fs::read_to_string(&path).unwrap_or_default();
             let holder = if holder.is_empty() { "unknown".into() } else { holder };
             Err(EmbeddedError::InUse { path: folder.to_owned(), holder })
         }
-        Err((_, errno)) => Err(failed(errno.into())),
+        Err(LockError::Durable(error)) => Err(error.into()),
     }
 }
 

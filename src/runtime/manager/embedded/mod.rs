@@ -22,9 +22,13 @@ mod summary;
 pub use database::DatabaseError;
 pub use summary::{SectorStatus, SectorSummary};
 
-use super::{Answer, Call, Manager, ManagerError, bridge::panic_text, wire::*};
+use super::{Answer, Call, Manager, ManagerError, wire::*};
 use crate::{
-    runtime::stage::{SealClaim, SectorPaths},
+    runtime::{
+        stage::{SealClaim, SectorPaths},
+        words::panic_text,
+    },
+    sys::durable::DurableError,
     units::SealProof,
 };
 use database::{Database, Work};
@@ -76,15 +80,19 @@ pub struct AttachedStore {
 pub enum EmbeddedError {
     #[error("embedded manager: {doing} {}: {source}", path.display())]
     Folder { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("embedded manager: {0}")]
+    Durable(#[from] DurableError),
     #[error("embedded manager: {} is in use by another process (pid {holder}): stop it, or give this one its own path", path.display())]
     InUse { path: PathBuf, holder: String },
     #[error(
         "embedded manager: proof type {0} is not supported in this version: use an interactive type such as StackedDrg2KiBV1_1"
     )]
     ProofType(SealProof),
-    #[error("embedded manager: miner {0} is no actor id: it must be below 2^63")]
+    #[error("embedded manager: miner {0} is no actor id: ids are below 2^63; set sector_manager.embedded.miner")]
     Miner(u64),
-    #[error("embedded manager: an epoch of {0:?} is not supported: it must be 1ms to 1day")]
+    #[error(
+        "embedded manager: an epoch of {0:?} is not supported: it must be 1ms to 1day; set sector_manager.embedded.epoch"
+    )]
     Epoch(Duration),
     #[error("embedded manager: attached store {name:?}: {reason}")]
     Attached { name: String, reason: &'static str },
@@ -100,6 +108,7 @@ pub struct Embedded {
     database_path: PathBuf,
     // Before the folder, so that the connection goes before the lock.
     database: Mutex<Database>,
+    chain_id: String,
     _folder: Folder,
 }
 
@@ -114,11 +123,18 @@ impl Embedded {
         let folder = Folder::open(&options.path)?;
         let database_path = folder.database()?;
         let epoch_ms = i64::try_from(options.epoch.as_millis()).expect("an epoch is at most a day");
-        let database = Database::open(&database_path, unix_ms(now()), epoch_ms)
-            .await
-            .map_err(|source| EmbeddedError::Database { path: database_path.clone(), source })?;
-        let database = Mutex::new(database);
-        Ok(Self { options, verify, now: Box::new(now), database_path, database, _folder: folder })
+        let failed = |source| EmbeddedError::Database { path: database_path.clone(), source };
+        let now_ms = unix_ms(now());
+        let mut database = Database::open(&database_path, now_ms, epoch_ms).await.map_err(failed)?;
+        let chain_id = chain_id(&mut database, now_ms).await.map_err(failed)?;
+        let (database, now) = (Mutex::new(database), Box::new(now));
+        Ok(Self { options, verify, now, database_path, database, chain_id, _folder: folder })
+    }
+
+    /// Which simulated chain this is, in 64 hexadecimal digits: the same for the life of the database, another for
+    /// every other database but a copy of this one. A sector's tickets, seeds and number mean something on its own chain only.
+    pub fn chain_id(&self) -> String {
+        self.chain_id.clone()
     }
 
     /// Every sector that was ever handed out, by number.
@@ -370,6 +386,13 @@ impl From<DatabaseError> for Trouble {
     }
 }
 
+async fn chain_id(database: &mut Database, now_ms: i64) -> Result<String, DatabaseError> {
+    let work = database.begin(now_ms).await?;
+    let id = work.beacon.chain_id();
+    work.commit().await?;
+    Ok(id)
+}
+
 async fn known(work: &mut Work<'_>, id: SectorId) -> Result<Sector, Trouble> {
     work.sector(id).await?.ok_or(Trouble::Unknown(id))
 }
@@ -382,7 +405,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     })
 }
 
-fn check(options: &EmbeddedOptions) -> Result<(), EmbeddedError> {
+/// Judges the options alone: no folder is looked at, nothing is made. `Embedded::open` begins with it.
+///
+/// # Errors
+/// The first option that an embedded manager cannot be opened with.
+pub fn check(options: &EmbeddedOptions) -> Result<(), EmbeddedError> {
     let proof_type = options.proof_type;
     if proof_type.is_synthetic() || proof_type.is_non_interactive() {
         return Err(EmbeddedError::ProofType(proof_type));

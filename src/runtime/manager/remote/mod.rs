@@ -7,6 +7,7 @@
 mod rpc;
 
 use super::{Answer, Call, Manager, ManagerError};
+use crate::runtime::words::with_causes;
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -15,7 +16,6 @@ use reqwest::{
 use rpc::Fault;
 use std::{
     collections::BTreeMap,
-    error::Error,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -93,7 +93,7 @@ impl Remote {
             // As the field's workers: the manager is asked directly, whatever the environment's proxies are.
             .no_proxy()
             .build()
-            .map_err(|error| RemoteError::Client(chain(&error)))?;
+            .map_err(|error| RemoteError::Client(with_causes(&error)))?;
         let shown = shown(&endpoint);
         let secrets = secrets(headers, &endpoint);
         Ok(Self { client, endpoint, shown, secrets, timeouts, last_id: AtomicU64::new(0) })
@@ -121,12 +121,12 @@ impl Remote {
     fn no_answer(&self, error: reqwest::Error) -> String {
         if error.is_connect() {
             let hint = "check sector_manager.rpc_client.addr and that the manager runs";
-            return format!("could not connect: {}; {hint}", chain(&error.without_url()));
+            return format!("could not connect: {}; {hint}", with_causes(&error.without_url()));
         }
         if error.is_timeout() {
             return format!("no answer within {:?}", self.timeouts.answer);
         }
-        format!("the answer was cut off or is no HTTP: {}", chain(&error.without_url()))
+        format!("the answer was cut off or is no HTTP: {}", with_causes(&error.without_url()))
     }
 
     /// `text` without anything that the configuration's headers or URL keep secret.
@@ -217,17 +217,6 @@ fn excerpt(text: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-/// An error with its causes: what reqwest prints by itself leaves out why.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,10 +2,17 @@
 //!
 //! Bytes go to `NAME.partial`, which nobody reads but the next fetch. When the whole is there its digest is
 //! compared; then it is synced and renamed. A gateway is not trusted with anything but its time.
+//!
+//! Parameters and verifying key are two files, and fetch may break off between them. Where other keys are replaced it
+//! keeps to the order of `generate`: at no moment do parameters and a verifying key of different origin lie side by
+//! side, unless they did before.
 
 use super::{Manifest, ParamFile, ParamsError, ParamsKind, check_space, digest_of, lock, make_folder, status};
 use crate::{
-    runtime::proofs::stamp::{self, Identity},
+    runtime::{
+        proofs::stamp::{self, Identity},
+        words::with_causes,
+    },
     sys::durable,
     units::SectorSize,
 };
@@ -65,32 +72,88 @@ pub async fn fetch(
         .connect_timeout(Duration::from_secs(20))
         .read_timeout(Duration::from_secs(60))
         .build()
-        .map_err(|e| gateway_error(&request.gateway, "its client", chain(&e), "check the TLS setup of this host"))?;
+        .map_err(|e| {
+            gateway_error(&request.gateway, "its client", with_causes(&e), "check the TLS setup of this host")
+        })?;
     let mut outcomes = Vec::new();
-    for file in manifest.files(request.size, request.all) {
-        let outcome = fetch_one(request, &client, &file, progress).await?;
-        outcomes.push((file.name, outcome));
+    for set in sets(manifest.files(request.size, request.all)) {
+        outcomes.extend(fetch_set(request, &client, &set, progress).await?);
     }
     Ok(outcomes)
 }
 
-async fn fetch_one(
+/// The keys by circuit: parameters and verifying key of one name belong together.
+fn sets(files: Vec<ParamFile>) -> Vec<Vec<ParamFile>> {
+    let mut sets: Vec<Vec<ParamFile>> = Vec::new();
+    for file in files {
+        match sets.iter_mut().find(|set| set[0].stem() == file.stem()) {
+            Some(set) => set.push(file),
+            None => sets.push(vec![file]),
+        }
+    }
+    sets
+}
+
+/// Brings the keys of one circuit. Whoever works on one of them works on all, so there is one lock.
+async fn fetch_set(
+    request: &Request,
+    client: &Client,
+    set: &[ParamFile],
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<(String, Outcome)>, ParamsError> {
+    let lock_of = set.iter().find(|file| !file.is_verifying_key()).unwrap_or(&set[0]);
+    let _only_one = lock(&request.folder.join(&lock_of.name))?;
+    let mut found = Vec::new();
+    for file in set {
+        found.push((file, status::look_at(&request.folder, file, &mut |_, _| ())?.kind));
+    }
+    let foreign = |kind| matches!(kind, ParamsKind::Local | ParamsKind::Unknown);
+    // Before anything is brought: one of two keys would be worse than none.
+    if let Some((file, kind)) = found.iter().find(|(_, kind)| foreign(*kind) && !request.replace) {
+        return Err(ParamsError::InTheWay { path: request.folder.join(&file.name), kind: *kind });
+    }
+    // The small key first, unless it would lie beside parameters that it does not belong to.
+    if found.iter().any(|(file, kind)| !file.is_verifying_key() && foreign(*kind)) {
+        found.sort_by_key(|(file, _)| file.is_verifying_key());
+    }
+    let mut outcomes = Vec::new();
+    for &(file, kind) in &found {
+        let outcome = if kind == ParamsKind::Fetched {
+            Outcome::AlreadyThere
+        } else {
+            let digest = bring(request, client, file, progress).await?;
+            if !file.is_verifying_key() {
+                withdraw(request, &found)?;
+            }
+            publish(request, file, digest)?;
+            Outcome::Fetched
+        };
+        outcomes.push((file.name.clone(), outcome));
+    }
+    Ok(outcomes)
+}
+
+/// Removes a verifying key that belongs to the parameters that are about to be replaced: until the published one
+/// comes the set counts as missing, and no proof is judged by the key of another.
+fn withdraw(request: &Request, found: &[(&ParamFile, ParamsKind)]) -> Result<(), ParamsError> {
+    for (file, kind) in found {
+        let old = file.is_verifying_key() && matches!(kind, ParamsKind::Local | ParamsKind::Unknown);
+        if old && durable::remove_if_there(&request.folder.join(&file.name))? {
+            durable::sync_folder(&request.folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Downloads a key to its partial name and returns its digest, which is the published one.
+async fn bring(
     request: &Request,
     client: &Client,
     file: &ParamFile,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Outcome, ParamsError> {
-    let path = request.folder.join(&file.name);
-    let _only_one = lock(&path)?;
-    match status::look_at(&request.folder, file, &mut |_, _| ())?.kind {
-        ParamsKind::Fetched => return Ok(Outcome::AlreadyThere),
-        kind @ (ParamsKind::Local | ParamsKind::Unknown) if !request.replace => {
-            return Err(ParamsError::InTheWay { path, kind });
-        }
-        _ => {}
-    }
+) -> Result<String, ParamsError> {
     let url = url_of(&request.gateway, &file.cid);
-    let partial = stamp::beside(&path, "partial");
+    let partial = partial_of(request, file);
     download(request, client, file, &url, &partial, progress).await?;
     let found = digest_of(&partial).map_err(|e| ParamsError::io("reading", &partial, e))?;
     if found != file.digest {
@@ -98,12 +161,21 @@ async fn fetch_one(
         let (name, published) = (file.name.clone(), file.digest.clone());
         return Err(ParamsError::WrongDigest { name, url, found, published });
     }
-    durable::publish(&partial, &path)?;
+    Ok(found)
+}
+
+fn publish(request: &Request, file: &ParamFile, digest: String) -> Result<(), ParamsError> {
+    let path = request.folder.join(&file.name);
+    durable::publish(&partial_of(request, file), &path)?;
     durable::remove_if_there(&stamp::beside(&path, status::LOCAL))?;
     if let Some(identity) = Identity::of(&path) {
-        stamp::write(&path, status::CHECKED, identity, found)?;
+        stamp::write(&path, status::CHECKED, identity, digest)?;
     }
-    Ok(Outcome::Fetched)
+    Ok(())
+}
+
+fn partial_of(request: &Request, file: &ParamFile) -> PathBuf {
+    stamp::beside(&request.folder.join(&file.name), "partial")
 }
 
 /// Appends to `partial` until the gateway has said that this is all.
@@ -154,7 +226,7 @@ async fn attempt(
     }
     let mut response = match ask.send().await {
         Ok(response) => response,
-        Err(error) => return Ok(Attempt::Broken(chain(&error))),
+        Err(error) => return Ok(Attempt::Broken(with_causes(&error))),
     };
     let start = match response.status() {
         StatusCode::OK => 0,
@@ -181,7 +253,7 @@ async fn attempt(
                 done += bytes.len() as u64;
             }
             Ok(None) => return Ok(Attempt::Whole),
-            Err(error) => return Ok(Attempt::Broken(chain(&error))),
+            Err(error) => return Ok(Attempt::Broken(with_causes(&error))),
         }
     }
 }
@@ -208,17 +280,6 @@ fn url_of(gateway: &str, cid: &str) -> String {
 
 fn gateway_error(url: &str, name: &str, reason: String, hint: &'static str) -> ParamsError {
     ParamsError::Gateway { name: name.into(), url: url.into(), reason, hint }
-}
-
-/// An error with its causes: reqwest's own text stops at "error sending request".
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

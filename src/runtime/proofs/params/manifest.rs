@@ -32,6 +32,11 @@ impl ParamFile {
     pub fn is_verifying_key(&self) -> bool {
         self.name.ends_with(".vk")
     }
+
+    /// The name without its ending: what parameters and their verifying key have in common.
+    pub fn stem(&self) -> &str {
+        self.name.rsplit_once('.').map_or(&self.name, |(stem, _)| stem)
+    }
 }
 
 /// The list of published keys.

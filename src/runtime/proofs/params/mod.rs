@@ -24,12 +24,16 @@ mod manifest;
 mod status;
 
 pub use manifest::{Manifest, ParamFile};
-pub use status::{FileStatus, ParamsKind, Report, kind, look};
+pub use status::{FileStatus, ParamsKind, Report, kind, look, look_now};
 
-use crate::sys::durable::DurableError;
+use crate::sys::{
+    blocks,
+    durable::DurableError,
+    lock::{Lock, LockError},
+};
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -80,13 +84,12 @@ impl ParamsError {
 
 /// The digest of a key file as the network publishes it: the first 128 bits of BLAKE2b-512, in hexadecimal.
 pub fn digest_of(path: &Path) -> io::Result<String> {
-    let (mut file, mut state, mut buffer) = (File::open(path)?, blake2b_simd::State::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(state.finalize().to_hex()[..32].to_owned()),
-            n => state.update(&buffer[..n]),
-        };
-    }
+    let mut state = blake2b_simd::State::new();
+    blocks::each(&mut File::open(path)?, |block| {
+        state.update(block);
+        Ok(())
+    })?;
+    Ok(state.finalize().to_hex()[..32].to_owned())
 }
 
 /// Free bytes for us in the file system of `folder`, or of its nearest parent that exists.
@@ -108,14 +111,11 @@ fn check_space(folder: &Path, needed: u64) -> Result<(), ParamsError> {
 }
 
 /// Held while one process works on a key.
-type Lock = nix::fcntl::Flock<File>;
-
 fn lock(key: &Path) -> Result<Lock, ParamsError> {
-    let path = super::stamp::beside(key, "lock");
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|e| ParamsError::io("opening lock", &path, e))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|_| ParamsError::Busy(key.to_owned()))
+    Lock::take(&super::stamp::beside(key, "lock")).map_err(|error| match error {
+        LockError::Held(_) => ParamsError::Busy(key.to_owned()),
+        LockError::Durable(error) => error.into(),
+    })
 }
 
 fn make_folder(folder: &Path) -> Result<(), ParamsError> {

@@ -85,6 +85,27 @@ pub fn kind(proof: SealProof) -> ParamsKind {
     kind_in(&cache_folder(), &Manifest::published(), proof.sector_size())
 }
 
+/// The same for certain: keys that nobody has looked at are read, and the log says so first. What `kind` knows is
+/// taken from there, so this is as quick, once somebody has looked. It takes minutes for the 44 GB of 32 GiB sectors,
+/// and takes them again where the folder is read-only and the digest cannot be remembered.
+///
+/// # Errors
+/// A key that cannot be read.
+pub fn look_now(proof: SealProof) -> Result<ParamsKind, super::ParamsError> {
+    look_now_in(&cache_folder(), &Manifest::published(), proof.sector_size())
+}
+
+fn look_now_in(folder: &Path, manifest: &Manifest, size: SectorSize) -> Result<ParamsKind, super::ParamsError> {
+    match kind_in(folder, manifest, size) {
+        ParamsKind::Unknown => {}
+        known => return Ok(known),
+    }
+    let reading = |file: &ParamFile, bytes| {
+        tracing::info!(name = file.name, bytes, "reading proof parameters once, to know where they came from");
+    };
+    Ok(look(folder, manifest, size, false, reading)?.kind)
+}
+
 pub(super) fn kind_in(folder: &Path, manifest: &Manifest, size: SectorSize) -> ParamsKind {
     let files = manifest.files(size, false);
     let kinds: Vec<_> = files
@@ -250,6 +271,22 @@ mod tests {
         fs::write(&params, b"something else").unwrap();
         assert_eq!(kind_in(folder.path(), &manifest(), SectorSize::KiB2), ParamsKind::Local, "unread: be careful");
         assert_eq!(report(folder.path()).kind, ParamsKind::Unknown);
+    }
+
+    #[test]
+    fn keys_that_nobody_has_looked_at_are_read_when_somebody_must_know() {
+        let now = |folder: &Path| look_now_in(folder, &manifest(), SectorSize::KiB2).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(now(folder.path()), ParamsKind::Missing);
+        fs::write(folder.path().join(PARAMS), b"abc").unwrap();
+        fs::write(folder.path().join(VK), b"").unwrap();
+        assert_eq!(kind_in(folder.path(), &manifest(), SectorSize::KiB2), ParamsKind::Unknown);
+        assert_eq!(now(folder.path()), ParamsKind::Fetched);
+        assert_eq!(kind_in(folder.path(), &manifest(), SectorSize::KiB2), ParamsKind::Fetched, "and it is remembered");
+
+        fs::remove_file(folder.path().join(PARAMS)).unwrap();
+        fs::write(folder.path().join(PARAMS), b"of somebody else").unwrap();
+        assert_eq!(now(folder.path()), ParamsKind::Unknown);
     }
 
     #[test]
