@@ -110,16 +110,19 @@ impl Running {
         let start = Instant::now();
         while count(&self.journal, stage) < n {
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the daemon ended ({ended:?}) before it started {stage}");
+            let started = count(&self.journal, stage) >= n;
+            assert!(started || ended.is_none(), "the daemon ended ({ended:?}) before it started {stage}");
             assert!(start.elapsed() < PATIENCE, "{stage} never started");
             std::thread::sleep(Duration::from_micros(200));
         }
     }
 
-    /// `kill -9`.
-    pub fn kill(mut self) {
+    /// `kill -9`. Says whether it came before the daemon's own end.
+    pub fn kill(mut self) -> bool {
+        let ended = self.child.try_wait().unwrap().is_some();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        !ended
     }
 
     /// Sends a signal.
