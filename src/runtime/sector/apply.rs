@@ -48,7 +48,6 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             took(&mut record, "tree_d", seconds);
             TreeDBuilt
         }
-        // A ticket may be renewed as long as nothing was made from it.
         (TreeDBuilt | TicketAssigned, Event::TicketAssigned(ticket)) => {
             record.ticket = Some(ticket);
             TicketAssigned
@@ -63,8 +62,7 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             PC1Done
         }
         (PC1Done, Event::Pc2Done { output, seconds }) => {
-            record.pc2_dirty = false;
-            record.pc2 = Some(output);
+            (record.pc2_dirty, record.pc2) = (false, Some(output));
             took(&mut record, "pc2", seconds);
             PC2Done
         }

@@ -29,6 +29,7 @@ pub enum Event {
     TreeDBuilt {
         seconds: f64,
     },
+    /// The first ticket, or a younger one as long as nothing was made from it.
     TicketAssigned(Ticket),
     Pc1Done {
         output: Opaque,
