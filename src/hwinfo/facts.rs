@@ -8,7 +8,7 @@
 use crate::{
     machine::{
         Ceiling, Cpu, CpuModel, Disk, DiskKind, Distances, Governor, Gpu, HugetlbfsMount, Kernel, Limit, Limits,
-        Machine, Mount, Nic, PagePool, Part, Swap, Unreadable,
+        Machine, Mount, NOT_IN_SOURCE, Nic, PagePool, Part, Swap, Unreadable,
     },
     sys::{
         Miss, Misses, Root, cpu, disk, memory,
@@ -28,6 +28,7 @@ const AMD: u16 = 0x1002;
 
 /// Fills in everything that the files under `root` tell. `ask_nvml` is called where NVIDIA's driver runs.
 pub fn fill(machine: &mut Machine, root: &Root, ask_nvml: impl FnOnce() -> Result<Told, NvmlFailed>) {
+    machine.unreadable.retain(|missed| missed.reason != NOT_IN_SOURCE);
     let mut misses = Misses::default();
     machine.cpu = misses.keep("processors and their instructions", cpu::info(root)).map(processors);
     machine.kernel = Some(kernel(root, &mut misses));

@@ -112,7 +112,9 @@ fn shares(entries: Vec<(String, CpuList)>) -> String {
         [] => ABSENT.to_owned(),
         [(name, _)] => name.clone(),
         _ => {
-            let share = |(name, cpus): &(String, CpuList)| format!("{name} on {} CPUs ({cpus})", cpus.len());
+            let plural = |cpus: &CpuList| if cpus.len() == 1 { "CPU" } else { "CPUs" };
+            let share =
+                |(name, cpus): &(String, CpuList)| format!("{name} on {} {} ({cpus})", cpus.len(), plural(cpus));
             entries.iter().map(share).collect::<Vec<_>>().join(", ")
         }
     }
