@@ -194,7 +194,7 @@ fn gpus(
         None => Told::default(),
     };
     for reason in &told.failed {
-        misses.0.push(nvml_miss("an NVIDIA GPU", reason.clone()));
+        misses.0.push(nvml_miss("facts of an NVIDIA GPU", reason.clone()));
     }
     add_told(&mut gpus, told);
     for gpu in gpus.iter_mut().filter(|gpu| gpu.can_compute() && gpu.memory_bytes.is_none()) {
@@ -235,7 +235,7 @@ fn add_told(gpus: &mut Vec<Gpu>, told: Told) {
             gpus.len() - 1
         });
         gpus[index].name = found.name;
-        gpus[index].memory_bytes = Some(found.memory);
+        gpus[index].memory_bytes = found.memory;
         gpus[index].driver_version = Some(told.driver_version.clone());
     }
 }

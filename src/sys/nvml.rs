@@ -15,7 +15,7 @@ pub struct NvmlGpu {
     pub pci_address: String,
     pub name: String,
     /// All memory of the card, what the driver keeps for itself included.
-    pub memory: Bytes,
+    pub memory: Option<Bytes>,
 }
 
 /// What the library told.
@@ -23,7 +23,7 @@ pub struct NvmlGpu {
 pub struct Told {
     pub driver_version: String,
     pub gpus: Vec<NvmlGpu>,
-    /// GPUs that the library counts and could not describe, with its reason.
+    /// What the library could not tell, with its reason.
     pub failed: Vec<String>,
 }
 
@@ -43,7 +43,8 @@ pub fn ask() -> Result<Told, NvmlFailed> {
     let nvml = Nvml::builder().lib_path(OsStr::new(LIBRARY)).init()?;
     let mut told = Told { driver_version: nvml.sys_driver_version()?, ..Told::default() };
     for index in 0..nvml.device_count()? {
-        match nvml.device_by_index(index).and_then(|device| describe(&device)) {
+        let described = nvml.device_by_index(index).and_then(|device| describe(&device, &mut told.failed));
+        match described {
             Ok(gpu) => told.gpus.push(gpu),
             Err(error) => told.failed.push(format!("GPU {index}: {error}")),
         }
@@ -51,12 +52,17 @@ pub fn ask() -> Result<Told, NvmlFailed> {
     Ok(told)
 }
 
-fn describe(device: &Device) -> Result<NvmlGpu, NvmlError> {
-    Ok(NvmlGpu {
-        pci_address: short_address(&device.pci_info()?.bus_id),
-        name: device.name()?,
-        memory: Bytes(device.memory_info()?.total),
-    })
+/// Drivers before 510 lack the call for the memory: the rest of what they say stays.
+fn describe(device: &Device, failed: &mut Vec<String>) -> Result<NvmlGpu, NvmlError> {
+    let pci_address = short_address(&device.pci_info()?.bus_id);
+    let memory = match device.memory_info() {
+        Ok(memory) => Some(Bytes(memory.total)),
+        Err(error) => {
+            failed.push(format!("memory of {pci_address}: {error}"));
+            None
+        }
+    };
+    Ok(NvmlGpu { name: device.name()?, pci_address, memory })
 }
 
 /// The library writes `00000000:65:00.0`, the kernel four digits for the domain and small letters.
@@ -78,5 +84,13 @@ mod tests {
         assert_eq!(short_address("00000001:AB:00.0"), "0001:ab:00.0");
         assert_eq!(short_address("0000:65:00.0"), "0000:65:00.0");
         assert_eq!(short_address("00010000:65:00.0"), "00010000:65:00.0");
+    }
+
+    #[test]
+    fn a_host_without_the_library_is_an_error_in_words() {
+        // Where the driver is there it answers; tests/hwinfo compares what it says with the vendor's tool.
+        if let Err(error) = ask() {
+            assert!(error.to_string().len() > 10, "{error}");
+        }
     }
 }

@@ -108,7 +108,7 @@ fn told() -> Result<Told, NvmlFailed> {
     let gpu = NvmlGpu {
         pci_address: "0000:65:00.0".into(),
         name: "NVIDIA GeForce RTX 3090".into(),
-        memory: Bytes(25_769_803_776),
+        memory: Some(Bytes(25_769_803_776)),
     };
     Ok(Told { driver_version: "535.183.01".into(), gpus: vec![gpu], failed: Vec::new() })
 }
@@ -231,6 +231,19 @@ fn without_the_drivers_library_the_pci_names_stay_and_the_reason_is_told() {
     let reasons: Vec<_> = machine.unreadable.iter().map(|missed| missed.reason.as_str()).collect();
     assert!(reasons.contains(&"libnvidia-ml.so.1: cannot open shared object file"), "{reasons:?}");
     assert!(reasons.contains(&"its driver nvidia does not tell it"), "{reasons:?}");
+}
+
+#[test]
+fn what_the_drivers_library_leaves_out_is_listed_and_the_name_kept() {
+    let dir = write(&host());
+    let machine = filled(&dir, || {
+        let mut told = told()?;
+        told.gpus[0].memory = None;
+        told.failed.push("memory of 0000:65:00.0: a symbol is missing".into());
+        Ok(told)
+    });
+    assert_eq!(gpu(&machine, "0000:65:00.0").name, "NVIDIA GeForce RTX 3090");
+    assert!(machine.unreadable.iter().any(|missed| missed.reason.ends_with("a symbol is missing")));
 }
 
 #[test]
@@ -378,6 +391,16 @@ fn a_fleet_written_by_hand_needs_little() {
     assert_eq!((fleet.machine[0].count, fleet.machine[0].nodes[0].memory.0), (1, Bytes::gib(64)));
     let error = toml::from_str::<Fleet>(&text.replace("64 GiB", "64 apples")).unwrap_err().to_string();
     assert!(error.contains("\"64 apples\" is not a size"), "{error}");
+}
+
+#[test]
+fn the_documented_entry_of_a_fleet_is_one() {
+    let page = include_str!("../../docs/hwinfo.md");
+    let text = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let fleet: Fleet = toml::from_str(text).unwrap();
+    assert_eq!((fleet.machine[0].count, fleet.machine[0].disks[0].count), (4, 6));
+    // Every key of the page is one that is read.
+    assert_eq!(toml::to_string(&fleet).unwrap().matches(" = ").count(), text.matches(" = ").count());
 }
 
 proptest! {

@@ -110,3 +110,34 @@ fn toml_is_an_entry_of_a_fleet_file() {
 fn two_forms_at_once_are_a_usage_error() {
     Command::cargo_bin("damocles-worker-util").unwrap().args(["hwinfo", "--json", "--toml"]).assert().code(2);
 }
+
+/// What NVIDIA's own tool says: `pci address, name, MiB`; nothing where it is not installed or finds no driver.
+fn nvidia_smi() -> Vec<(String, String, u64)> {
+    let arguments = ["--query-gpu=pci.bus_id,name,memory.total", "--format=csv,noheader,nounits"];
+    let Ok(output) = std::process::Command::new("nvidia-smi").args(arguments).output() else { return Vec::new() };
+    if !output.status.success() {
+        return Vec::new();
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    let gpu = |line: &str| {
+        let cells: Vec<_> = line.split(", ").collect();
+        (cells[0].to_ascii_lowercase(), cells[1].to_owned(), cells[2].trim().parse().unwrap())
+    };
+    text.lines().map(gpu).collect()
+}
+
+#[test]
+fn nvidia_gpus_are_those_of_the_vendors_tool() {
+    let machine = here();
+    let gpus = machine.gpus.unwrap();
+    let expected = nvidia_smi();
+    assert_eq!(gpus.iter().filter(|gpu| gpu.driver_version.is_some()).count(), expected.len(), "{gpus:?}");
+    for (address, name, mib) in expected {
+        let is_it = |gpu: &&machine::Gpu| gpu.pci_address.as_ref().is_some_and(|found| address.ends_with(found));
+        let gpu = gpus.iter().find(is_it).unwrap_or_else(|| panic!("{address}: {gpus:?}"));
+        assert_eq!(gpu.name, name);
+        // The tool's total leaves out what the driver keeps, in some versions.
+        let found = gpu.memory_bytes.unwrap().0 >> 20;
+        assert!(found.abs_diff(mib) * 20 < mib, "{found} MiB, not {mib}");
+    }
+}
