@@ -34,7 +34,9 @@ pub enum CollectError {
 
 /// The machine that an XML export or a synthetic line describes.
 pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
-    collect(&topology::load(source)?, &Facts { hostname: name.to_owned(), node_cpus: None })
+    let mut machine = collect(&topology::load(source)?, &Facts { hostname: name.to_owned(), node_cpus: None })?;
+    machine.note_absent();
+    Ok(machine)
 }
 
 /// The machine that `topology` and `facts` describe.
@@ -52,6 +54,15 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         allowed_cpus: cpus(&topology.allowed_cpuset()).and(&online),
         offline_cpus: cpus(&topology.complete_cpuset()).minus(&online),
         topology: root,
+        cpu: None,
+        kernel: None,
+        distances: None,
+        hugetlbfs: None,
+        disks: None,
+        gpus: None,
+        nics: None,
+        limits: None,
+        unreadable: Vec::new(),
     };
     match machine.check() {
         broken if broken.is_empty() => Ok(machine),
@@ -118,6 +129,8 @@ fn memory(part: &mut Part, object: &TopologyObject) {
             memory_bytes: Bytes(node.local_memory().map_or(0, |bytes| bytes.get())),
             cpus: object_cpus(object),
             subtype: object.subtype().and_then(text),
+            free_bytes: None,
+            page_pools: None,
         });
     }
     for child in object.memory_children() {
