@@ -1,9 +1,11 @@
-//! Shows a machine: looks at it through hwloc, keeps it as the `machine` contract, prints it as a tree.
+//! Shows a machine: looks at it through hwloc, keeps it as the `machine` contract, prints it as a tree or a picture.
 
 mod collect;
+mod svg;
 mod tree;
 
 pub use collect::{CollectError, Facts, collect, describe};
+pub use svg::picture;
 pub use tree::write_tree;
 
 use crate::{
