@@ -1,4 +1,6 @@
-//! `hwinfo`: show this machine.
+//! `hwinfo`: show this machine; `hwinfo diff`: compare two.
+
+pub mod diff;
 
 use super::{Exit, Io};
 use crate::{
@@ -7,18 +9,24 @@ use crate::{
     sys::{Root, durable},
 };
 use anyhow::{Context, Result};
+use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
 /// Show this machine: packages, NUMA nodes, L3 groups and CPUs, by the numbers that cpusets take
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   damocles-worker-util hwinfo                        the tree
   damocles-worker-util hwinfo --json > machine.json  the same as data, for plan --machine
   damocles-worker-util hwinfo --svg machine.svg      a picture, for a browser; - writes it to stdout
 
 Numbers after # are the operating system's: a cpuset or numa_preferred takes them as they are.
-SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64.")]
+SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64."
+)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Print the machine as JSON (docs/machine-schema.md)
     #[arg(long)]
     json: bool,
@@ -27,8 +35,21 @@ pub struct Args {
     svg: Option<PathBuf>,
 }
 
+/// Questions beside "what is this machine".
+#[derive(Debug, Subcommand)]
+enum Command {
+    Diff(diff::Args),
+}
+
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
+    match args.command {
+        Some(Command::Diff(args)) => diff::run(args, io),
+        None => show(&args, io),
+    }
+}
+
+fn show(args: &Args, io: &mut Io) -> Result<Exit> {
     let machine = hwinfo::this_machine(&Root::at("/"))?;
     if let Some(path) = &args.svg {
         write_picture(&machine, path, io)?;

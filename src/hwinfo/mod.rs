@@ -1,10 +1,12 @@
 //! Shows a machine: looks at it through hwloc, keeps it as the `machine` contract, prints it as a tree or a picture.
 
 mod collect;
+mod diff;
 mod svg;
 mod tree;
 
 pub use collect::{CollectError, Facts, collect, describe};
+pub use diff::{Comparison, Difference, diff};
 pub use svg::picture;
 pub use tree::write_tree;
 

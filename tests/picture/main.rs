@@ -1,6 +1,8 @@
-//! The picture of a machine, looked at as a browser would: read the document, measure the boxes.
+//! Machines side by side with their pictures: each picture is looked at as a browser would, read and its boxes
+//! measured; and what differs between two machines.
 
 mod command;
+mod compare;
 mod document;
 mod machines;
 

@@ -1,0 +1,88 @@
+//! `hwinfo diff`: what differs between two machines of a fleet.
+
+use crate::{
+    cli::{Exit, Io},
+    hwinfo::{self, Comparison},
+    machine::{self, Machine},
+};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Tell what differs between two machines
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  damocles-worker-util hwinfo diff sealer-1.json sealer-2.json
+  damocles-worker-util hwinfo diff --all --json before.json after.json
+
+Each machine is what `hwinfo --json` printed on it. Names, free space and memory that differs by less than a
+kernel keeps for itself are passed over; --all tells them too.
+Exit code: 0 alike, 1 they differ, 2 could not compare.")]
+pub struct Args {
+    /// The first machine: a machine.json
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// The second machine
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// Tell also what differs between any two machines
+    #[arg(long)]
+    all: bool,
+    /// Print the differences as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
+    let (a, b) = (read(&args.a)?, read(&args.b)?);
+    let found = hwinfo::diff(&a, &b, args.all);
+    let same = found.differences.is_empty();
+    if args.json {
+        write_json(&found, io)?;
+    } else {
+        write_text(&args, [&a, &b], &found, io)?;
+    }
+    Ok(if same { Exit::Yes } else { Exit::No })
+}
+
+fn read(path: &Path) -> Result<Machine> {
+    let context = || format!("read machine {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    machine::parse(&text).with_context(context)
+}
+
+fn write_json(found: &Comparison, io: &mut Io) -> Result<()> {
+    let answer = json!({
+        "same": found.differences.is_empty(),
+        "differences": found.differences,
+        "passed_over": found.passed_over,
+    });
+    serde_json::to_writer_pretty(&mut *io.out, &answer).map_err(std::io::Error::from)?;
+    writeln!(io.out)?;
+    Ok(())
+}
+
+fn write_text(args: &Args, machines: [&Machine; 2], found: &Comparison, io: &mut Io) -> Result<()> {
+    for (mark, path, machine) in [("A", &args.a, machines[0]), ("B", &args.b, machines[1])] {
+        writeln!(io.out, "{mark}: {} ({})", path.display(), machine.hostname)?;
+    }
+    for difference in &found.differences {
+        writeln!(io.out, "{}\n    A: {}\n    B: {}", difference.place, difference.a, difference.b)?;
+    }
+    writeln!(io.out, "{}", verdict(found))?;
+    Ok(())
+}
+
+/// The last line.
+fn verdict(found: &Comparison) -> String {
+    let places = |count: usize| if count == 1 { "1 place".to_owned() } else { format!("{count} places") };
+    let passed = match found.passed_over {
+        0 => String::new(),
+        count => format!(" (passed over, for they differ by nature: {}; see --all)", places(count)),
+    };
+    match found.differences.len() {
+        0 => format!("The machines are alike{passed}"),
+        count => format!("The machines differ in {}{passed}", places(count)),
+    }
+}
