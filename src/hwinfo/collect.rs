@@ -52,6 +52,15 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         allowed_cpus: cpus(&topology.allowed_cpuset()).and(&online),
         offline_cpus: cpus(&topology.complete_cpuset()).minus(&online),
         topology: root,
+        cpu: None,
+        kernel: None,
+        distances: None,
+        hugetlbfs: None,
+        disks: None,
+        gpus: None,
+        nics: None,
+        limits: None,
+        unreadable: Vec::new(),
     };
     match machine.check() {
         broken if broken.is_empty() => Ok(machine),
@@ -118,6 +127,8 @@ fn memory(part: &mut Part, object: &TopologyObject) {
             memory_bytes: Bytes(node.local_memory().map_or(0, |bytes| bytes.get())),
             cpus: object_cpus(object),
             subtype: object.subtype().and_then(text),
+            free_bytes: None,
+            page_pools: None,
         });
     }
     for child in object.memory_children() {

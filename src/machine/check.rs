@@ -25,6 +25,7 @@ impl Machine {
         }
         found.part("topology", &self.topology, &self.cpus());
         self.check_cpus(&mut found);
+        self.check_distances(&mut found);
         found.broken
     }
 
@@ -43,6 +44,19 @@ impl Machine {
         let both = self.offline_cpus.and(&online);
         if !both.is_empty() {
             found.at("offline_cpus", format!("{both} are in the topology, so they are online"));
+        }
+    }
+}
+
+impl Machine {
+    fn check_distances(&self, found: &mut Found) {
+        let Some(distances) = &self.distances else { return };
+        for node in distances.nodes.iter().filter(|node| self.node(**node).is_none()) {
+            found.at("distances.nodes", format!("there is no node {node} in the topology"));
+        }
+        let size = distances.nodes.len();
+        if distances.rows.len() != size || distances.rows.iter().any(|row| row.len() != size) {
+            found.at("distances.rows", format!("{size} nodes need {size} rows of {size} numbers"));
         }
     }
 }

@@ -10,17 +10,26 @@
 //! A tree and not tables of packages and caches, because real machines nest in every order: nodes above
 //! packages, nodes below them, caches across nodes, no package at all. The questions in `query` look
 //! through the nesting. Every index is the operating system's, the one that `cpuset` and `numa_preferred`
-//! take. What always holds is written down in `check`, and `parse` lets nothing else in. Pure: no files.
+//! take. Beside the tree stand the facts of `facts`: settings, page pools, disks, GPUs. What always holds is written down in `check`, and `parse` lets nothing else in. Pure: no files.
 //!
 //! The schema is described field by field in docs/machine-schema.md. Readers ignore fields they do not
 //! know, so it grows without a new version; a new version means that old readers would misunderstand.
 
 mod check;
+mod facts;
 mod parse;
+mod pc1_capable;
 mod query;
+mod spec;
 
 pub use check::Broken;
+pub use facts::{
+    Ceiling, Cpu, CpuModel, Disk, DiskKind, Distances, Governor, Gpu, HugetlbfsMount, Kernel, Limit, Limits, Mount,
+    NOT_IN_SOURCE, Nic, PagePool, Swap, Unreadable,
+};
 pub use parse::{MachineError, parse};
+pub use pc1_capable::{Answer, Pc1Capable};
+pub use spec::{DiskSpec, Fleet, GpuSpec, L3Spec, NodeSpec, Size, Spec};
 
 use crate::units::{Bytes, CpuList, NodeId};
 use serde::{Deserialize, Serialize};
@@ -42,6 +51,25 @@ pub struct Machine {
     pub offline_cpus: CpuList,
     /// The whole tree; its root is a `PartKind::Machine`.
     pub topology: Part,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distances: Option<Distances>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hugetlbfs: Option<Vec<HugetlbfsMount>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disks: Option<Vec<Disk>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Vec<Gpu>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nics: Option<Vec<Nic>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Every fact that is absent above, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A physical part of a machine and what is inside it.
@@ -98,6 +126,12 @@ pub struct NumaNode {
     /// The memory's tier, as hwloc names it: `DRAM`, `HBM`, `NVM`, `CXL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtype: Option<String>,
+    /// Memory that nobody used when it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<Bytes>,
+    /// The hugepages, by size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_pools: Option<Vec<PagePool>>,
 }
 
 /// A core.

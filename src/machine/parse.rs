@@ -82,8 +82,33 @@ mod tests {
 
     #[test]
     fn fields_of_a_later_release_are_ignored() {
-        let grown = SMALL.replacen("\"hostname\"", "\"disks\": [{\"model\": \"x\"}], \"hostname\"", 1);
+        let grown = SMALL.replacen("\"hostname\"", "\"sensors\": [{\"model\": \"x\"}], \"hostname\"", 1);
         assert_eq!(parse(&grown).unwrap(), parse(SMALL).unwrap());
+    }
+
+    #[test]
+    fn facts_read_back_and_absent_ones_stay_absent() {
+        let facts = r#""disks": [{"name": "sda", "kind": "tape"}], "gpus": [],
+            "limits": {"memlock": {"soft": 65536, "hard": "unlimited"}, "nofile": {"soft": 1024, "hard": 4096}},
+            "distances": {"nodes": [0, 7], "rows": [[10, 17], [28, 10]]}, "hostname""#;
+        let machine = parse(&SMALL.replacen("\"hostname\"", facts, 1)).unwrap();
+        assert_eq!(machine.disks.as_ref().unwrap()[0].kind, crate::machine::DiskKind::Unknown);
+        assert_eq!(machine.limits.unwrap().memlock.hard, crate::machine::Ceiling::Unlimited);
+        // No GPU is a fact, no list of GPUs is none.
+        assert_eq!(machine.absent(), ["cpu", "kernel", "page_pools", "hugetlbfs", "nics"]);
+        assert_eq!(parse(&serde_json::to_string(&machine).unwrap()).unwrap(), machine);
+    }
+
+    #[test]
+    fn facts_that_contradict_themselves_are_refused() {
+        for (facts, expected) in [
+            (r#""distances": {"nodes": [0, 7], "rows": [[10]]}"#, "distances.rows: 2 nodes need 2 rows of 2"),
+            (r#""distances": {"nodes": [0, 3], "rows": [[10, 1], [1, 10]]}"#, "distances.nodes: there is no node 3"),
+            (r#""limits": {"memlock": {"soft": "lots", "hard": 1}}"#, "\"lots\" is not a limit"),
+        ] {
+            let error = refused("\"hostname\"", &format!("{facts}, \"hostname\""));
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
