@@ -1,10 +1,12 @@
 //! Machines to draw: the one that the field's documents print, and random ones.
 
 use damocles_worker::{
-    machine::{Core, Machine, NumaNode, Part, PartKind, VERSION},
+    machine::{Core, Disk, Gpu, Machine, Nic, NumaNode, Part, PartKind, VERSION},
     units::{Bytes, CpuList, NodeId},
 };
 use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 /// 2 x 32 cores in 16 L3 groups, as a machine.json.
 pub fn documented_machine() -> String {
@@ -34,15 +36,19 @@ pub fn documented_machine() -> String {
 
 /// Parts nested in any order, with any number of nodes and cores; some CPUs forbidden, some offline.
 pub fn any_machine() -> impl Strategy<Value = Machine> {
-    (any_part(), ".{0,30}", 1u32..5, any::<u64>(), 0u32..70).prop_map(
-        |(mut topology, hostname, stride, mask, offline)| {
+    (any_part(), ".{0,30}", 1u32..5, any::<u64>(), 0u32..70, any_devices()).prop_map(
+        |(mut topology, hostname, stride, mask, offline, devices)| {
             topology.kind = PartKind::Machine;
             let mut numbers = Numbers { cpu: 0, node: 0, stride };
             numbers.give(&mut topology);
             let cpus = topology.cpus();
             let allowed_cpus: CpuList = cpus.iter().filter(|cpu| mask >> (cpu % 64) & 1 == 1).collect();
             let offline_cpus = (numbers.cpu..numbers.cpu + offline).collect();
-            Machine { version: VERSION, hostname, allowed_cpus, offline_cpus, topology }
+            let mut machine = without_devices();
+            (machine.hostname, machine.allowed_cpus, machine.offline_cpus) = (hostname, allowed_cpus, offline_cpus);
+            machine.topology = topology;
+            (machine.gpus, machine.disks, machine.nics) = devices;
+            machine
         },
     )
 }
@@ -79,7 +85,56 @@ fn one_part(parts: impl Strategy<Value = Vec<Part>>) -> impl Strategy<Value = Pa
 
 fn node((bytes, has_cpus): (u64, bool)) -> NumaNode {
     let cpus = if has_cpus { (0..1).collect() } else { CpuList::default() };
-    NumaNode { os_index: NodeId(0), memory_bytes: Bytes(bytes), cpus, subtype: has_cpus.then(|| "DRAM".to_owned()) }
+    fact(json!({ "os_index": 0, "memory_bytes": bytes, "cpus": cpus, "subtype": has_cpus.then_some("DRAM") }))
+}
+
+/// A part of the contract from its data: what is not said is absent, whatever else the contract knows.
+fn fact<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn without_devices() -> Machine {
+    let topology = json!({ "kind": "machine" });
+    fact(json!({ "version": VERSION, "hostname": "", "allowed_cpus": "", "topology": topology }))
+}
+
+type Devices = (Option<Vec<Gpu>>, Option<Vec<Disk>>, Option<Vec<Nic>>);
+
+/// Devices near nodes that may be there, near none, and none at all.
+fn any_devices() -> impl Strategy<Value = Devices> {
+    let one = || (".{0,40}", proptest::option::of(0u32..4), any::<u64>(), 0usize..5);
+    let some = || proptest::option::of(proptest::collection::vec(one(), 0..6));
+    let gpu = |(name, node, bytes, _)| fact(json!({ "name": name, "node": node, "memory_bytes": bytes }));
+    let disk = |(name, node, bytes, kind): (String, Option<u32>, u64, usize)| {
+        let kind = ["nvme", "ssd", "hdd", "unknown", "tape"][kind];
+        fact(json!({ "name": "sda", "model": name, "node": node, "size_bytes": bytes, "kind": kind }))
+    };
+    let nic = |(name, node, speed, _)| fact(json!({ "name": name, "node": node, "speed_mbits": speed }));
+    (some(), some(), some()).prop_map(move |(gpus, disks, nics)| {
+        (
+            gpus.map(|gpus| gpus.into_iter().map(gpu).collect()),
+            disks.map(|disks| disks.into_iter().map(disk).collect()),
+            nics.map(|nics| nics.into_iter().map(nic).collect()),
+        )
+    })
+}
+
+/// The documented machine with two GPUs and two NVMe disks, one of them near no node that is known.
+pub fn with_devices() -> Machine {
+    let mut machine: Machine = fact(serde_json::from_str(&documented_machine()).unwrap());
+    let gpu = |node: u32, address: &str| {
+        fact(
+            json!({ "name": "NVIDIA GeForce RTX 3090", "node": node, "memory_bytes": 24u64 << 30, "pci_address": address }),
+        )
+    };
+    let disk = |name: &str, node: Option<u32>| {
+        fact(json!({ "name": name, "model": "KIOXIA KCD61LUL7T68", "size_bytes": 7_681_501_126_656u64, "kind": "nvme",
+                     "node": node, "mounts": [{ "path": format!("/mnt/{name}"), "filesystem": "xfs" }] }))
+    };
+    machine.gpus = Some(vec![gpu(0, "0000:21:00.0"), gpu(1, "0000:a1:00.0")]);
+    machine.disks = Some(vec![disk("nvme0n1", Some(0)), disk("nvme1n1", None)]);
+    machine.nics = Some(vec![fact(json!({ "name": "eth0", "speed_mbits": 100_000, "node": 1 }))]);
+    machine
 }
 
 /// The next numbers to give out.

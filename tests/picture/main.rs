@@ -12,7 +12,7 @@ use damocles_worker::{
     sys::topology::Source,
 };
 use document::{Document, Shape};
-use machines::{any_machine, documented_machine};
+use machines::{any_machine, documented_machine, with_devices};
 use proptest::prelude::*;
 
 fn synthetic(line: &str) -> Machine {
@@ -34,6 +34,8 @@ fn assert_sound(machine: &Machine) {
     assert_eq!(drawn, machine.cpus().iter().collect::<Vec<_>>());
     let nodes = document.texts("node").count() + document.texts("memory").count();
     assert_eq!(nodes, machine.nodes().len());
+    let devices = [machine.gpus.iter().flatten().count(), machine.disks.iter().flatten().count()];
+    assert_eq!(["gpu", "disk"].map(|class| lines(&document, class).len()), devices);
 }
 
 fn number(text: &str) -> u32 {
@@ -101,6 +103,29 @@ fn forbidden_and_offline_cpus_are_told() {
     let document = draw(&machine);
     assert_eq!((document.texts("cpu").count(), document.texts("forbidden").count()), (6, 58));
     assert_eq!(lines(&document, "note"), ["offline CPUs: 64-65", "CPUs forbidden by the cgroup (hatched): 6-63"]);
+}
+
+#[test]
+fn devices_are_drawn_at_their_node() {
+    let machine = with_devices();
+    assert_sound(&machine);
+    let document = draw(&machine);
+    let inside = |outer: &str| {
+        let outer =
+            document.shapes.iter().find(|shape| shape.texts.first().is_some_and(|text| text.starts_with(outer)));
+        let outer = outer.unwrap();
+        document
+            .shapes
+            .iter()
+            .filter(|shape| outer.holds(shape))
+            .map(|shape| shape.texts.join(" | "))
+            .collect::<Vec<_>>()
+    };
+    let gpu = "GPU · 24 GiB | NVIDIA GeForce RTX 3090";
+    let disk = |name: &str| format!("{name} · NVMe · 6.99 TiB | KIOXIA KCD61LUL7T68 | /mnt/{name}");
+    assert_eq!(inside("NUMANode #0"), [format!("{gpu} | 0000:21:00.0"), disk("nvme0n1")]);
+    assert_eq!(inside("NUMANode #1"), [format!("{gpu} | 0000:a1:00.0"), "eth0 · 100 Gbit/s".to_owned()]);
+    assert_eq!(inside("Devices whose"), [disk("nvme1n1")]);
 }
 
 #[test]

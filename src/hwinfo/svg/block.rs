@@ -31,6 +31,11 @@ pub enum Look {
     Node,
     /// A node without CPUs.
     MemoryOnly,
+    Gpu,
+    Disk,
+    Nic,
+    /// Around devices whose node is not known.
+    Unplaced,
     Note,
 }
 
@@ -59,9 +64,10 @@ pub struct Flow {
 
 impl Look {
     /// A line may make its box this many characters wide; longer ones are cut to the content's width. There are
-    /// many caches beside each other and their CPU lists can be long; the others are few.
+    /// many devices and caches beside each other, and CPU lists can be long; the others are few.
     fn characters_free(self) -> u32 {
         match self {
+            Self::Gpu | Self::Disk | Self::Nic => 30,
             Self::L3 | Self::Cache | Self::Die | Self::Group => 36,
             _ => 72,
         }

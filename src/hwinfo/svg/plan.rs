@@ -1,15 +1,17 @@
 //! What is drawn: a machine as boxes in boxes.
 
-use super::block::{Block, Flow, GAP, Look, column, frame, grid, stack, text_width, tile};
+use super::block::{Block, Flow, GAP, Look, column, frame, grid, rows, stack, text_width, tile};
 use crate::{
-    machine::{Core, Machine, NumaNode, Part, PartKind},
-    units::{Bytes, CpuList},
+    machine::{Core, Disk, DiskKind, Gpu, Machine, Nic, NumaNode, Part, PartKind},
+    units::{Bytes, CpuList, NodeId},
 };
 
 /// A CPU's box is this high; its width follows from the longest number.
 const CPU_HEIGHT: u32 = 22;
 /// Between the CPUs of one core and around them.
 const CPU_GAP: u32 = 2;
+/// A node has at least this much room for devices beside each other.
+const NODE_WIDTH: u32 = 480;
 /// What separates facts in one line.
 const DOT: &str = " · ";
 
@@ -24,7 +26,14 @@ pub fn machine(machine: &Machine) -> Block {
     let widest = machine.cpus().iter().last().unwrap_or(0);
     let pen = Pen { machine, cpu_width: text_width(&widest.to_string()) + 10 };
     let drawn = pen.content(&machine.topology);
-    let notes = column(notes(machine, drawn.width), drawn.width);
+    let lost = devices(machine, |near| near.is_none_or(|node| machine.node(node).is_none()));
+    let mut notes = notes(machine, drawn.width);
+    if !lost.is_empty() {
+        let name = "Devices whose NUMA node is not known".to_owned();
+        let width = drawn.width.max(NODE_WIDTH).saturating_sub(2 * GAP);
+        notes.insert(0, frame(Look::Unplaced, name.clone(), vec![name], rows(lost, width)));
+    }
+    let notes = column(notes, drawn.width);
     let name = join(["Machine".to_owned(), machine.hostname.clone(), size(machine.memory_bytes())]);
     frame(Look::Machine, name.clone(), vec![name, counts(machine)], stack(vec![drawn, notes]))
 }
@@ -35,7 +44,8 @@ impl Pen<'_> {
         let parts = grid(part.parts.iter().map(|part| self.part(part)).collect(), GAP);
         let cores = grid(part.cores.iter().map(|core| self.core(core)).collect(), CPU_GAP);
         let body = stack(vec![parts, cores]);
-        let nodes = column(part.nodes.iter().map(|node| self.node(node)).collect(), body.width);
+        let nodes = part.nodes.iter().map(|node| self.node(node, body.width.max(NODE_WIDTH))).collect();
+        let nodes = column(nodes, body.width);
         stack(vec![nodes, body])
     }
 
@@ -74,13 +84,58 @@ impl Pen<'_> {
         tile(look, cpu.to_string(), title, self.cpu_width, CPU_HEIGHT)
     }
 
-    fn node(&self, node: &NumaNode) -> Block {
+    /// A node with the devices that are near it, in rows of at most `width`.
+    fn node(&self, node: &NumaNode, width: u32) -> Block {
         let (look, kind) = if node.is_memory_only() { (Look::MemoryOnly, "memory only") } else { (Look::Node, "") };
         let tier = node.subtype.clone().unwrap_or_default();
         let name = join([format!("NUMANode #{}", node.os_index), size(node.memory_bytes), kind.to_owned(), tier]);
         let title = join([name.clone(), cpus_text(&node.cpus)]);
-        frame(look, title, vec![name], Flow::default())
+        let devices = devices(self.machine, |near| near == Some(node.os_index));
+        frame(look, title, vec![name], rows(devices, width.saturating_sub(2 * GAP)))
     }
+}
+
+/// The devices near a node: what computes, what stores, what connects.
+fn devices(machine: &Machine, is_near: impl Fn(Option<NodeId>) -> bool) -> Vec<Block> {
+    let gpus = machine.gpus.iter().flatten().filter(|gpu| is_near(gpu.node)).map(gpu);
+    let disks = machine.disks.iter().flatten().filter(|disk| is_near(disk.node)).map(disk);
+    let nics = machine.nics.iter().flatten().filter(|nic| is_near(nic.node)).map(nic);
+    gpus.chain(disks).chain(nics).collect()
+}
+
+fn gpu(gpu: &Gpu) -> Block {
+    let memory = gpu.memory_bytes.map(size).unwrap_or_default();
+    let place = gpu.pci_address.clone().unwrap_or_default();
+    device(Look::Gpu, join(["GPU".to_owned(), memory]), [gpu.name.clone(), place])
+}
+
+fn disk(disk: &Disk) -> Block {
+    let kind = match disk.kind {
+        DiskKind::Nvme => "NVMe",
+        DiskKind::Ssd => "SSD",
+        DiskKind::Hdd => "HDD",
+        DiskKind::Unknown => "",
+    };
+    let size = disk.size_bytes.map(size).unwrap_or_default();
+    let mounts = disk.mounts.iter().map(|mount| mount.path.as_str()).collect::<Vec<_>>().join(" ");
+    let name = join([disk.name.clone(), kind.to_owned(), size]);
+    device(Look::Disk, name, [disk.model.clone().unwrap_or_default(), mounts])
+}
+
+fn nic(nic: &Nic) -> Block {
+    let speed = match nic.speed_mbits {
+        Some(speed) if speed >= 1000 && speed.is_multiple_of(1000) => format!("{} Gbit/s", speed / 1000),
+        Some(speed) => format!("{speed} Mbit/s"),
+        None => nic.state.clone().unwrap_or_default(),
+    };
+    device(Look::Nic, join([nic.name.clone(), speed]), [nic.model.clone().unwrap_or_default(), String::new()])
+}
+
+fn device(look: Look, name: String, more: [String; 2]) -> Block {
+    let [first, second] = more.clone();
+    let title = join([name.clone(), first, second]);
+    let lines = [name].into_iter().chain(more).filter(|line| !line.is_empty()).collect();
+    frame(look, title, lines, Flow::default())
 }
 
 /// CPUs that are not in the picture or may not be used, and what the colours mean.
@@ -109,6 +164,8 @@ fn counts(machine: &Machine) -> String {
         count(machine.l3_groups().len(), "L3 group"),
         count(machine.cores().len(), "core"),
         count(machine.cpus().len(), "CPU"),
+        count(machine.gpus.iter().flatten().count(), "GPU"),
+        count(machine.disks.iter().flatten().count(), "disk"),
     ])
 }
 

@@ -45,6 +45,10 @@ const STYLE: &str = "<style>
     .forbidden { fill: url(#hatch); }
     .node { fill: #f6dcc8; }
     .memory { fill: #efd3ec; stroke-dasharray: 5 3; }
+    .gpu { fill: #cfe8c0; }
+    .disk { fill: #d6e2f7; }
+    .nic { fill: #ececec; }
+    .unplaced { fill: #f4f4f4; }
     .note { fill: #fff7d6; }
   </style>";
 
@@ -105,6 +109,10 @@ fn class(look: Look) -> &'static str {
         Look::Forbidden => "forbidden",
         Look::Node => "node",
         Look::MemoryOnly => "memory",
+        Look::Gpu => "gpu",
+        Look::Disk => "disk",
+        Look::Nic => "nic",
+        Look::Unplaced => "unplaced",
         Look::Note => "note",
     }
 }
