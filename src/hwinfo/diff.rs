@@ -25,7 +25,9 @@ const BY_NATURE: &[&str] = &["hostname", "free_bytes", "used_bytes", "free", "un
 /// The memory of two equal machines differs with what firmware and kernel keep: less than this part of it.
 const MEMORY_PART: u64 = 64;
 /// Fields that name an entry and are not repeated in its description.
-const NAMING: &[&str] = &["kind", "os_index", "name", "path", "page_bytes"];
+const NAMING: &[&str] = &["os_index", "name", "path", "page_bytes"];
+/// Fields whose value says what it is.
+const PLAIN: &[&str] = &["name", "model", "kind", "vendor", "filesystem", "size_bytes", "memory_bytes", "cpus"];
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -270,25 +272,34 @@ fn text(key: &str, value: &Value) -> String {
     }
 }
 
-/// An entry in one line: what it is called where it has a name, its plain facts, the CPUs in it.
+/// An entry in one line: its plain facts and the CPUs in it, without what already names it.
 fn entry_text(key: &str, entry: &Value) -> String {
     let Some(fields) = entry.as_object() else { return entry.to_string() };
-    let plain = fields.iter().filter(|(name, value)| {
-        let names = [NAMING, BY_NATURE].iter().any(|names| names.contains(&name.as_str()));
-        !names && !value.is_array() && !value.is_object() && **value != json!(0)
-    });
-    let mut facts: Vec<_> = plain
-        .map(|(name, value)| match value {
-            Value::String(_) if name != "cpus" => text(name, value),
-            Value::Number(_) if name.ends_with("_bytes") => text(name, value),
-            _ => format!("{} {}", words(name), text(name, value)),
-        })
-        .collect();
+    let mut facts: Vec<_> = fields.iter().filter(|(name, value)| is_fact(key, name, value)).map(fact_text).collect();
     let cpus = cpus_inside(entry);
-    if !cpus.is_empty() && !fields.contains_key("cpus") {
+    if !cpus.is_empty() {
         facts.push(format!("CPUs {cpus}"));
     }
     if facts.is_empty() { name_of(key, entry).unwrap_or_else(|| "present".to_owned()) } else { facts.join(", ") }
+}
+
+fn is_fact(key: &str, name: &str, value: &Value) -> bool {
+    let is_in_name = match key {
+        "parts" => name == "kind" || name == "os_index",
+        // Cards are told apart by their order, so their names are news.
+        "gpus" => false,
+        _ => NAMING.contains(&name),
+    };
+    !is_in_name && !BY_NATURE.contains(&name) && !value.is_array() && !value.is_object() && *value != json!(0)
+}
+
+fn fact_text((name, value): (&String, &Value)) -> String {
+    let text = text(name, value);
+    match name.as_str() {
+        "cpus" => format!("CPUs {text}"),
+        name if PLAIN.contains(&name) => text,
+        name => format!("{} {text}", words(name)),
+    }
 }
 
 /// `0-3`, or with siblings `0/4 1/5 2/6 3/7`.
@@ -426,7 +437,7 @@ mod tests {
             ),
             [
                 "CPU, features: also sha_ni | nothing more",
-                "disk nvme0n1: x, 1 TiB | absent",
+                "disk nvme0n1: nvme, x, 1 TiB | absent",
                 "disk nvme1n1, model: y | z",
                 "GPUs: not known | none",
             ]
@@ -434,7 +445,7 @@ mod tests {
         let gpu = |name: &str| json!({ "name": name, "memory_bytes": 24u64 << 30 });
         assert_eq!(
             walk(json!({ "gpus": [gpu("A"), gpu("A")] }), json!({ "gpus": [gpu("A"), gpu("B"), gpu("B")] })),
-            ["GPU (2), name: A | B", "GPU (3): absent | 24 GiB"]
+            ["GPU (2), name: A | B", "GPU (3): absent | 24 GiB, B"]
         );
         assert_eq!(
             walk(

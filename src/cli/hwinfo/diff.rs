@@ -8,6 +8,14 @@ use crate::{
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use tabled::{
+    Table,
+    builder::Builder,
+    settings::{Style, Width, object::Columns},
+};
+
+/// No side of the table is wider.
+const CELL_WIDTH: usize = 60;
 
 /// Tell what differs between two machines
 #[derive(Debug, clap::Args)]
@@ -67,11 +75,23 @@ fn write_text(args: &Args, machines: [&Machine; 2], found: &Comparison, io: &mut
     for (mark, path, machine) in [("A", &args.a, machines[0]), ("B", &args.b, machines[1])] {
         writeln!(io.out, "{mark}: {} ({})", path.display(), machine.hostname)?;
     }
-    for difference in &found.differences {
-        writeln!(io.out, "{}\n    A: {}\n    B: {}", difference.place, difference.a, difference.b)?;
+    if !found.differences.is_empty() {
+        writeln!(io.out, "{}", table(found))?;
     }
     writeln!(io.out, "{}", verdict(found))?;
     Ok(())
+}
+
+/// A row for each difference. Long lists of CPUs go over several lines.
+fn table(found: &Comparison) -> Table {
+    let mut rows = Builder::default();
+    rows.push_record(["", "A", "B"]);
+    for difference in &found.differences {
+        rows.push_record([&difference.place, &difference.a, &difference.b]);
+    }
+    let mut table = rows.build();
+    table.with(Style::blank()).modify(Columns::new(1..), Width::wrap(CELL_WIDTH).keep_words(true));
+    table
 }
 
 /// The last line.
