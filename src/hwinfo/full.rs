@@ -64,7 +64,13 @@ fn object(from: &TopologyObject) -> FullObject {
         cpus: super::collect::object_cpus(from),
         attributes: attributes(from),
         infos: from.infos().iter().map(|info| (words(info.name()), words(info.value()))).collect(),
-        children: from.all_children().map(object).collect(),
+        children: from
+            .memory_children()
+            .chain(from.normal_children())
+            .chain(from.io_children())
+            .chain(from.misc_children())
+            .map(object)
+            .collect(),
     }
 }
 
@@ -154,7 +160,7 @@ fn attributes(object: &TopologyObject) -> Vec<String> {
 
 fn pci(device: &PCIDeviceAttributes) -> Vec<String> {
     let mut found = vec![
-        format!("class {:04x}", device.class_id()),
+        class(device.class_id()),
         format!("{:04x}:{:04x}", device.vendor_id(), device.device_id()),
         format!("subsystem {:04x}:{:04x}", device.subvendor_id(), device.subdevice_id()),
         format!("revision {:02x}", device.revision()),
@@ -164,6 +170,26 @@ fn pci(device: &PCIDeviceAttributes) -> Vec<String> {
         found.push(format!("link {speed:.2} GB/s"));
     }
     found
+}
+
+/// The PCI class by name where sealing cares for it; hwloc keeps only the number.
+fn class(id: u16) -> String {
+    let name = match (id >> 8, id & 0xff) {
+        (0x01, 0x06) => "SATA controller",
+        (0x01, 0x08) => "NVMe controller",
+        (0x01, _) => "storage controller",
+        (0x02, 0x07) => "InfiniBand controller",
+        (0x02, _) => "network controller",
+        (0x03, 0x00) => "VGA controller",
+        (0x03, 0x02) => "3D controller",
+        (0x03, _) => "display controller",
+        (0x06, _) => "bridge",
+        (0x0b, _) => "processor",
+        (0x0c, 0x03) => "USB controller",
+        (0x12, _) => "accelerator",
+        _ => return format!("class {id:04x}"),
+    };
+    format!("{name} {id:04x}")
 }
 
 /// Text of firmware and kernels on one line, its padding removed.

@@ -26,7 +26,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 400_000, file_bytes: 8 << 20, total_bytes: 512 << 20, depth: 64 }
+        Self { entries: 400_000, file_bytes: 8 << 20, total_bytes: 256 << 20, depth: 64 }
     }
 }
 
