@@ -101,7 +101,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn unpacked(tar: &Path) -> Option<Input> {
-    let folder = tempfile::tempdir().ok()?;
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).ok()?;
     let status = Command::new("tar").arg("xjf").arg(tar).arg("-C").arg(folder.path()).status().ok()?;
     let root = files(folder.path()).into_iter().next().filter(|_| status.success())?;
     Some(Input {

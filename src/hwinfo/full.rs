@@ -201,9 +201,9 @@ impl FullObject {
     /// The object's line: type and number, what it is in round brackets, what was written down about it in a second pair.
     pub(super) fn text(&self) -> String {
         let number = match (&self.name, self.os_index) {
+            _ if self.kind == "Machine" => String::new(),
             (Some(name), _) => format!(" {name}"),
             (None, Some(index)) => format!(" #{index}"),
-            (None, None) if self.kind == "Machine" => String::new(),
             (None, None) => format!(" L#{}", self.logical_index),
         };
         let mut facts: Vec<String> = self.bytes.iter().map(|bytes| bytes.human()).collect();

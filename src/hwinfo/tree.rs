@@ -56,10 +56,13 @@ pub fn write_full_tree(full: &FullObject, machine: &Machine, paint: Paint, out: 
 fn write_lines(line: &Line, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     // Set here and not read from a user's ptree.toml: the same machine prints the same bytes everywhere.
     let config = PrintConfig { indent: 4, styled: StyleWhen::Never, ..PrintConfig::default() };
+    // The printer writes a few bytes at a time, and standard output passes on every line.
+    let mut text = Vec::new();
     match paint {
-        Paint::Plain => ptree::write_tree_with(line, out, &config),
-        Paint::Terminal => ptree::write_tree_with(&Painted(Cow::Borrowed(line)), out, &config),
+        Paint::Plain => ptree::write_tree_with(line, &mut text, &config)?,
+        Paint::Terminal => ptree::write_tree_with(&Painted(Cow::Borrowed(line)), &mut text, &config)?,
     }
+    out.write_all(&text)
 }
 
 fn write_absent(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {

@@ -110,11 +110,12 @@ fn full_shows_caches_that_the_short_tree_leaves_out() {
     assert!(!stdout(&["--from", line]).contains("L2"));
     let full = stdout(&["--full", "--from", line]);
     assert!(full.starts_with("Everything hwloc knows:\nMachine ("), "{full}");
-    for part in ["Package #0 (", "L3 L#0 (", "L2 L#1 (", "L1d L#1 (32 KiB", "Core #1 (cpus 1)", "─ PU #1\n"] {
+    for part in ["Package #0 (", "L3 L#0 (", "L2 L#1 (", "L1 L#1 (32 KiB", "Core #1 (cpus 1)", "─ PU #1\n"] {
         assert!(full.contains(part), "{part}: {full}");
     }
     let json: serde_json::Value = serde_json::from_str(&stdout(&["--full", "--json", "--from", line])).unwrap();
-    assert_eq!((&json["type"], &json["children"][0]["type"]), (&"Machine".into(), &"NUMANode".into()));
+    let package = &json["children"][0];
+    assert_eq!((&package["type"], &package["children"][0]["type"]), (&"Package".into(), &"NUMANode".into()));
 }
 
 #[test]
@@ -135,11 +136,26 @@ fn what_is_no_machine_is_refused_with_the_reason() {
     let pus = "<object type=\"PU\"/>".repeat(8193);
     fs::write(place("big.xml"), format!("<topology version=\"2.0\">{pus}</topology>")).unwrap();
     fs::write(place("not.json"), "{}").unwrap();
+    let pu = |cpuset: &str| {
+        let sets = format!("cpuset=\"{cpuset}\" complete_cpuset=\"{cpuset}\" nodeset=\"0x1\" complete_nodeset=\"0x1\"");
+        let allowed = format!("allowed_cpuset=\"{cpuset}\" allowed_nodeset=\"0x1\"");
+        format!(
+            "<topology version=\"2.0\"><object type=\"Machine\" os_index=\"0\" {sets} {allowed} gp_index=\"1\">\
+             <object type=\"NUMANode\" os_index=\"0\" {sets} gp_index=\"2\"/>\
+             <object type=\"PU\" os_index=\"0\" {sets} gp_index=\"3\"/></object></topology>"
+        )
+    };
+    // CPU 70000; and a CPU that is two.
+    fs::write(place("far.xml"), pu(&format!("0x00010000{}", ",0x0".repeat(2187)))).unwrap();
+    fs::write(place("two.xml"), pu("0x00000003")).unwrap();
+    // hwloc takes what contradicts itself, and its own check would end the process: an exit code is all that is asked.
+    assert!(hwinfo(&["--from", &place("two.xml")]).output().unwrap().status.code().is_some());
     for (from, expected) in [
         (place("empty"), "no sys/devices/system/cpu in it"),
         (place("cut.xml"), "cut short"),
         (place("v3.xml"), "version 3.0"),
         (place("big.xml"), "8193 CPUs, at most 8192"),
+        (place("far.xml"), "is not a cpu number"),
         (place("not.json"), "not a machine description"),
         (place("nowhere.xml"), "no such file or folder"),
         ("pack:2 core:9000 pu:1".to_owned(), "18000 CPUs, at most 8192"),

@@ -42,27 +42,51 @@ pub fn judge_xml(text: &str) -> Result<(), Unfit> {
     if text.trim().is_empty() {
         return Err(Unfit::Empty);
     }
-    if text.contains("<!ENTITY") {
-        return Err(Unfit::Entities);
-    }
-    let (_, after) = text.split_once("<topology").ok_or(Unfit::NotXml)?;
-    if let Some(version) = attribute(after, "version").filter(|version| !is_readable(version)) {
+    let found = tags(text)?;
+    let Some(topology) = found.topology else { return Err(Unfit::NotXml) };
+    if let Some(version) = attribute(topology, "version").filter(|version| !is_readable(version)) {
         return Err(Unfit::Version(version.chars().take(20).collect()));
     }
-    if !after.contains("</topology") {
+    if !found.is_closed {
         return Err(Unfit::CutShort);
     }
-    let (mut objects, mut cpus) = (0, 0);
-    for tag in after.split("<object").skip(1) {
-        objects += 1;
-        // A reference such as `&#80;U` could spell PU, so it counts as one.
-        cpus += u64::from(attribute(tag, "type").is_some_and(|kind| kind == "PU" || kind.contains('&')));
-    }
+    let Tags { objects, cpus, .. } = found;
     match () {
         () if cpus > CPUS_MAX => Err(Unfit::Cpus(Some(cpus))),
         () if objects > OBJECTS_MAX => Err(Unfit::Objects),
         () => Ok(()),
     }
+}
+
+/// What the tags of an export tell.
+#[derive(Default)]
+struct Tags<'a> {
+    /// Behind `<topology`.
+    topology: Option<&'a str>,
+    is_closed: bool,
+    objects: usize,
+    cpus: u64,
+}
+
+/// Looks at every `<`, once.
+fn tags(text: &str) -> Result<Tags<'_>, Unfit> {
+    let mut found = Tags::default();
+    for (at, _) in text.match_indices('<') {
+        let tag = &text[at + 1..];
+        if let Some(object) = tag.strip_prefix("object") {
+            found.objects += 1;
+            // A reference such as `&#80;U` could spell PU, so it counts as one.
+            let is_cpu = attribute(object, "type").is_some_and(|kind| kind == "PU" || kind.contains('&'));
+            found.cpus += u64::from(is_cpu);
+        } else if let Some(topology) = tag.strip_prefix("topology") {
+            found.topology.get_or_insert(topology);
+        } else if tag.starts_with("/topology") {
+            found.is_closed = true;
+        } else if tag.starts_with("!ENTITY") {
+            return Err(Unfit::Entities);
+        }
+    }
+    Ok(found)
 }
 
 /// The value of an attribute in the rest of a tag, which ends at the first `>` outside quotes.

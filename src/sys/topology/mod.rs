@@ -111,7 +111,10 @@ fn finish(builder: TopologyBuilder, detail: Detail) -> Result<Topology, String> 
     // Without this flag hwloc leaves forbidden CPUs out, and they could not be told from absent ones.
     let builder = builder.with_flags(BuildFlags::INCLUDE_DISALLOWED).map_err(|error| error.to_string())?;
     let builder = match detail {
-        Detail::Structure => builder,
+        // First-level caches group nothing that their core does not; every object less is time less.
+        Detail::Structure => {
+            builder.with_type_filter(ObjectType::L1Cache, TypeFilter::KeepNone).map_err(|error| error.to_string())?
+        }
         Detail::Everything => with_devices(builder)?,
     };
     builder.build().map_err(|error| error.to_string())
