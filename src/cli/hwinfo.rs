@@ -1,65 +1,116 @@
-//! `hwinfo`: show this machine; `hwinfo diff`: compare two.
+//! `hwinfo`: show this machine, or one that was written down; `hwinfo diff`: compare two.
 
 pub mod diff;
 
 use super::{Exit, Io};
 use crate::{
-    hwinfo,
+    hwinfo::{self, Look, Paint},
     machine::Machine,
-    sys::{Root, durable},
+    sys::{capture::Reader, durable, topology::Detail},
 };
-use anyhow::{Context, Result};
-use clap::Subcommand;
-use std::path::{Path, PathBuf};
+use anyhow::{Context, Result, ensure};
+use std::{
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+};
 
 /// Show this machine: packages, NUMA nodes, L3 groups and CPUs, by the numbers that cpusets take
 #[derive(Debug, clap::Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "Examples:
+#[command(after_help = "Examples:
   damocles-worker-util hwinfo                        the tree
+  damocles-worker-util hwinfo --full                 everything hwloc knows, down to L1 caches and PCI devices
   damocles-worker-util hwinfo --json > machine.json  the same as data, for plan --machine
   damocles-worker-util hwinfo --svg machine.svg      a picture, for a browser; - writes it to stdout
+  damocles-worker-util hwinfo --from node7.tar.bz2   another machine, as hwloc-gather-topology captured it
+  damocles-worker-util hwinfo --from node7.xml       or as `lstopo --of xml` exported it
+  damocles-worker-util hwinfo --from 'pack:2 [numa(memory=256GB)] l3:8(size=32MB) core:8 pu:2'
 
 Numbers after # are the operating system's: a cpuset or numa_preferred takes them as they are.
-SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64."
-)]
+SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64.
+More than 8 cores in a line become ranges: PU #0-15 + siblings #64-79 (16 cores).
+Exit code: 0 shown, 2 could not look.")]
 pub struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// Print the machine as JSON (docs/machine-schema.md)
+    /// Look at SOURCE instead of this machine: an hwloc XML export, a captured tree (folder, tar, tar.bz2, tar.gz),
+    /// a machine.json, or else a synthetic description
+    #[arg(long, value_name = "SOURCE", global = true)]
+    from: Option<String>,
+    /// Show everything hwloc knows, down to L1 caches and PCI devices
     #[arg(long)]
+    full: bool,
+    /// Print the machine as JSON (docs/machine-schema.md); with --full, hwloc's whole tree
+    #[arg(long, global = true)]
     json: bool,
     /// Draw the machine into FILE as SVG, `-` for stdout
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "full"])]
     svg: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-/// Questions beside "what is this machine".
-#[derive(Debug, Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 enum Command {
     Diff(diff::Args),
+    /// Print what hwloc shows in this process, as data for the process that started it
+    #[command(hide = true, name = CAPTURED)]
+    Captured {
+        root: PathBuf,
+        #[arg(long)]
+        full: bool,
+    },
 }
+
+/// The subcommand that looks at a captured tree; see `sys::capture`.
+const CAPTURED: &str = "captured-tree";
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
-    match args.command {
-        Some(Command::Diff(args)) => diff::run(args, io),
+    match &args.command {
         None => show(&args, io),
+        Some(Command::Diff(machines)) => {
+            let lost = args.from.is_some() || args.full || args.svg.is_some();
+            ensure!(!lost, "compare machines: diff takes its two sources as arguments, and no --from, --full or --svg");
+            diff::run(machines, args.json, io)
+        }
+        Some(Command::Captured { root, full }) => {
+            hwinfo::write_captured(root, detail(*full), io.out)?;
+            Ok(Exit::Yes)
+        }
     }
 }
 
+/// The machine that `--from` names, or this one.
+pub fn look(from: Option<&str>, full: bool, io: &mut Io) -> Result<Look> {
+    let reader = Reader::this_program(&["hwinfo", CAPTURED]).context("find this program's own file")?;
+    let look = hwinfo::look(from, detail(full), &reader)?;
+    if !look.talk.is_empty() {
+        writeln!(io.err, "warning: {}", look.talk)?;
+    }
+    Ok(look)
+}
+
+fn detail(full: bool) -> Detail {
+    if full { Detail::Everything } else { Detail::Structure }
+}
+
 fn show(args: &Args, io: &mut Io) -> Result<Exit> {
-    let machine = hwinfo::this_machine(&Root::at("/"))?;
+    let look = look(args.from.as_deref(), args.full, io)?;
     if let Some(path) = &args.svg {
-        write_picture(&machine, path, io)?;
-    } else if args.json {
-        serde_json::to_writer_pretty(&mut *io.out, &machine).map_err(std::io::Error::from)?;
-        writeln!(io.out)?;
-    } else {
-        hwinfo::write_tree(&machine, io.out)?;
+        write_picture(&look.machine, path, io)?;
+        return Ok(Exit::Yes);
+    }
+    match (&look.full, args.json) {
+        (Some(full), true) => write_json(full, io)?,
+        (Some(full), false) => hwinfo::write_full_tree(full, &look.machine, paint(), io.out)?,
+        (None, true) => write_json(&look.machine, io)?,
+        (None, false) => hwinfo::write_painted_tree(&look.machine, paint(), io.out)?,
     }
     Ok(Exit::Yes)
+}
+
+/// Colours where a person looks, unless they asked for none (no-color.org).
+fn paint() -> Paint {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !unwanted { Paint::Terminal } else { Paint::Plain }
 }
 
 /// The picture to a file, whole or not at all, or to stdout.
@@ -70,4 +121,10 @@ fn write_picture(machine: &Machine, path: &Path, io: &mut Io) -> Result<()> {
         return Ok(());
     }
     durable::write_atomic(path, picture.as_bytes()).context("draw the machine")
+}
+
+fn write_json(answer: &impl serde::Serialize, io: &mut Io) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *io.out, answer).map_err(io::Error::from)?;
+    writeln!(io.out)?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! EFFECTS: what touches the host. Reads and acts, never decides.
 
+pub mod capture;
 pub mod durable;
 pub mod host;
 pub mod root;

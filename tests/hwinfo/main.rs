@@ -2,6 +2,7 @@
 
 mod captures;
 mod command;
+mod sources;
 mod trees;
 
 use damocles_worker::{

@@ -47,9 +47,8 @@ fn another_cache_is_told_with_its_place() {
     insta::assert_snapshot!(text, @r"
     A: /a.json (documented)
     B: /b.json (documented)
-    Package #0, L3 #3, size
-        A: 16 MiB
-        B: 32 MiB
+                               A        B
+     Package #0, L3 #3, size   16 MiB   32 MiB
     The machines differ in 1 place
     ");
     let (code, json) = compare(folder.path(), &documented_machine(), &other, &["--json"]);
@@ -62,7 +61,7 @@ fn another_cache_is_told_with_its_place() {
 fn what_is_no_machine_cannot_be_compared() {
     let folder = tempfile::tempdir().unwrap();
     let (code, text) = compare(folder.path(), &documented_machine(), "{}", &[]);
-    assert!(code == 2 && text.contains("read machine /b.json") && text.contains("hwinfo --json"), "{text}");
+    assert!(code == 2 && text.contains("read /b.json") && text.contains("hwinfo --json"), "{text}");
     let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
     command.args(["hwinfo", "diff", "/nonexistent.json", "/nonexistent.json"]).assert().code(2);
     let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
@@ -98,4 +97,16 @@ proptest! {
             prop_assert!(there.iter().all(|found| found.a != found.b), "{:?}", there);
         }
     }
+}
+
+#[test]
+fn any_source_can_be_compared_and_flags_without_a_meaning_are_refused() {
+    let util = || Command::cargo_bin("damocles-worker-util").unwrap();
+    let lines = ["pack:1 [numa(memory=64GB)] core:4 pu:1", "pack:1 [numa(memory=64GB)] core:4 pu:2"];
+    let output = util().args(["hwinfo", "diff"]).args(lines).assert().code(1).get_output().stdout.clone();
+    let text = String::from_utf8(output).unwrap();
+    assert!(text.contains(" SMT ") && text.contains("CPUs 0/1 2/3 4/5 6/7"), "{text}");
+    util().args(["hwinfo", "diff", lines[0], lines[0]]).assert().success();
+    util().args(["hwinfo", "diff", lines[0], lines[0], "--from", lines[0]]).assert().code(2);
+    util().args(["hwinfo", "--svg", "-", "diff", lines[0], lines[0]]).assert().code(2);
 }

@@ -95,7 +95,7 @@ impl Guest {
         let mut script = String::from(
             "#!/bin/busybox sh\n\
              /bin/busybox --install -s /bin\n\
-             export PATH=/bin HOME=/tmp\n\
+             export PATH=/bin HOME=/tmp NO_COLOR=1\n\
              mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys\n\
              hostname guest\n\
              stty -F /dev/ttyS1 raw\n\

@@ -3,11 +3,10 @@
 use crate::{
     cli::{Exit, Io},
     hwinfo::{self, Comparison},
-    machine::{self, Machine},
+    machine::Machine,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use std::path::{Path, PathBuf};
 use tabled::{
     Table,
     builder::Builder,
@@ -23,41 +22,31 @@ const CELL_WIDTH: usize = 60;
   damocles-worker-util hwinfo diff sealer-1.json sealer-2.json
   damocles-worker-util hwinfo diff --all --json before.json after.json
 
-Each machine is what `hwinfo --json` printed on it. Names, free space and memory that differs by less than a
+Each machine is what `hwinfo --json` printed on it, or any other source that `hwinfo --from` takes. Names, free space and memory that differs by less than a
 kernel keeps for itself are passed over; --all tells them too.
 Exit code: 0 alike, 1 they differ, 2 could not compare.")]
 pub struct Args {
-    /// The first machine: a machine.json
+    /// The first machine: a machine.json, or any source that --from takes
     #[arg(value_name = "A")]
-    a: PathBuf,
+    a: String,
     /// The second machine
     #[arg(value_name = "B")]
-    b: PathBuf,
+    b: String,
     /// Tell also what differs between any two machines
     #[arg(long)]
     all: bool,
-    /// Print the differences as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command.
-pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
-    let (a, b) = (read(&args.a)?, read(&args.b)?);
-    let found = hwinfo::diff(&a, &b, args.all);
-    let same = found.differences.is_empty();
-    if args.json {
+pub fn run(args: &Args, as_json: bool, io: &mut Io) -> Result<Exit> {
+    let machines = [super::look(Some(&args.a), false, io)?.machine, super::look(Some(&args.b), false, io)?.machine];
+    let found = hwinfo::diff(&machines[0], &machines[1], args.all);
+    if as_json {
         write_json(&found, io)?;
     } else {
-        write_text(&args, [&a, &b], &found, io)?;
+        write_text(args, &machines, &found, io)?;
     }
-    Ok(if same { Exit::Yes } else { Exit::No })
-}
-
-fn read(path: &Path) -> Result<Machine> {
-    let context = || format!("read machine {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(context)?;
-    machine::parse(&text).with_context(context)
+    Ok(if found.differences.is_empty() { Exit::Yes } else { Exit::No })
 }
 
 fn write_json(found: &Comparison, io: &mut Io) -> Result<()> {
@@ -71,12 +60,14 @@ fn write_json(found: &Comparison, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
-fn write_text(args: &Args, machines: [&Machine; 2], found: &Comparison, io: &mut Io) -> Result<()> {
-    for (mark, path, machine) in [("A", &args.a, machines[0]), ("B", &args.b, machines[1])] {
-        writeln!(io.out, "{mark}: {} ({})", path.display(), machine.hostname)?;
+fn write_text(args: &Args, machines: &[Machine; 2], found: &Comparison, io: &mut Io) -> Result<()> {
+    for (mark, path, machine) in [("A", &args.a, &machines[0]), ("B", &args.b, &machines[1])] {
+        writeln!(io.out, "{mark}: {path} ({})", machine.hostname)?;
     }
     if !found.differences.is_empty() {
-        writeln!(io.out, "{}", table(found))?;
+        for line in table(found).to_string().lines() {
+            writeln!(io.out, "{}", line.trim_end())?;
+        }
     }
     writeln!(io.out, "{}", verdict(found))?;
     Ok(())
