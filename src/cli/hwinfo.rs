@@ -14,12 +14,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Show this machine: packages, NUMA nodes, L3 groups and CPUs, by the numbers that cpusets take
+/// Show this machine: its CPUs by the numbers that cpusets take, its memory, disks, GPUs and settings
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  damocles-worker-util hwinfo                        the tree
+  damocles-worker-util hwinfo                        the tree, then memory, disks, GPUs, network, limits
   damocles-worker-util hwinfo --full                 everything hwloc knows, down to L1 caches and PCI devices
   damocles-worker-util hwinfo --json > machine.json  the same as data, for plan --machine
+  damocles-worker-util hwinfo --toml >> fleet.toml   a machine of a fleet, in the numbers a plan needs
   damocles-worker-util hwinfo --svg machine.svg      a picture, for a browser; - writes it to stdout
   damocles-worker-util hwinfo --from node7.tar.bz2   another machine, as hwloc-gather-topology captured it
   damocles-worker-util hwinfo --from node7.xml       or as `lstopo --of xml` exported it
@@ -41,8 +42,11 @@ pub struct Args {
     #[arg(long, global = true)]
     json: bool,
     /// Draw the machine into FILE as SVG, `-` for stdout
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "full"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "full", "toml"])]
     svg: Option<PathBuf>,
+    /// Print the machine as an entry of a fleet file (docs/hwinfo.md)
+    #[arg(long, conflicts_with_all = ["json", "full"])]
+    toml: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -67,8 +71,11 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match &args.command {
         None => show(&args, io),
         Some(Command::Diff(machines)) => {
-            let lost = args.from.is_some() || args.full || args.svg.is_some();
-            ensure!(!lost, "compare machines: diff takes its two sources as arguments, and no --from, --full or --svg");
+            let lost = args.from.is_some() || args.full || args.toml || args.svg.is_some();
+            ensure!(
+                !lost,
+                "compare machines: diff takes its two sources as arguments, and no --from, --full, --toml or --svg"
+            );
             diff::run(machines, args.json, io)
         }
         Some(Command::Captured { root, full }) => {
@@ -98,11 +105,18 @@ fn show(args: &Args, io: &mut Io) -> Result<Exit> {
         write_picture(&look.machine, path, io)?;
         return Ok(Exit::Yes);
     }
+    if args.toml {
+        io.out.write_all(hwinfo::fleet_toml(&look.machine)?.as_bytes())?;
+        return Ok(Exit::Yes);
+    }
     match (&look.full, args.json) {
         (Some(full), true) => write_json(full, io)?,
         (Some(full), false) => hwinfo::write_full_tree(full, &look.machine, paint(), io.out)?,
-        (None, true) => write_json(&look.machine, io)?,
-        (None, false) => hwinfo::write_painted_tree(&look.machine, paint(), io.out)?,
+        (None, true) => hwinfo::write_json(&look.machine, io.out)?,
+        (None, false) => {
+            hwinfo::write_painted_tree(&look.machine, paint(), io.out)?;
+            hwinfo::write_tables(&look.machine, io.out)?;
+        }
     }
     Ok(Exit::Yes)
 }

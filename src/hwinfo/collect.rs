@@ -36,7 +36,10 @@ pub enum CollectError {
 
 /// The machine that an XML export or a synthetic line describes.
 pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
-    collect(&topology::load(source, Detail::Structure)?, &Facts { hostname: name.to_owned(), node_cpus: None })
+    let mut machine =
+        collect(&topology::load(source, Detail::Structure)?, &Facts { hostname: name.to_owned(), node_cpus: None })?;
+    machine.note_absent();
+    Ok(machine)
 }
 
 /// The machine that `topology` and `facts` describe.

@@ -3,22 +3,29 @@
 
 mod collect;
 mod diff;
+pub mod facts;
 mod full;
+mod json;
 mod source;
 mod svg;
+mod tables;
+mod toml;
 mod tree;
 
 pub use collect::{CollectError, Facts, collect, describe};
 pub use diff::{Comparison, Difference, diff};
 pub use full::FullObject;
+pub use json::write_json;
 pub use source::{CapturedError, Look, SourceError, look, write_captured};
 pub use svg::picture;
+pub use tables::write_tables;
+pub use toml::{SpecError, fleet_toml};
 pub use tree::{Paint, write_full_tree, write_painted_tree, write_tree};
 
 use crate::{
     machine::Machine,
     sys::{
-        Root, host,
+        Root, host, nvml,
         topology::{self, Detail, Source, Topology},
     },
 };
@@ -36,16 +43,16 @@ fn this_topology(root: &Root, detail: Detail) -> Result<(Topology, Machine), Col
     let topology = topology::load(&Source::ThisMachine, detail)?;
     // hwloc can be told by environment (HWLOC_FSROOT, HWLOC_XMLFILE) to show another machine than this one:
     // then this host's files say nothing about it.
-    let facts = if topology.is_this_system() {
-        // Without these files hwloc makes up a machine, and no one could tell.
-        host::check_cpus_readable(root)?;
-        Facts { hostname: host::hostname(root)?, node_cpus: host::node_cpus(root)? }
-    } else {
-        Facts {
-            hostname: collect::recorded_hostname(&topology).unwrap_or_else(|| NAMELESS.to_owned()),
-            node_cpus: None,
-        }
-    };
-    let machine = collect(&topology, &facts)?;
+    if !topology.is_this_system() {
+        let hostname = collect::recorded_hostname(&topology).unwrap_or_else(|| NAMELESS.to_owned());
+        let mut machine = collect(&topology, &Facts { hostname, node_cpus: None })?;
+        machine.note_absent();
+        return Ok((topology, machine));
+    }
+    // Without these files hwloc makes up a machine, and no one could tell.
+    host::check_cpus_readable(root)?;
+    let named = Facts { hostname: host::hostname(root)?, node_cpus: host::node_cpus(root)? };
+    let mut machine = collect(&topology, &named)?;
+    facts::fill(&mut machine, root, nvml::ask);
     Ok((topology, machine))
 }

@@ -172,7 +172,8 @@ fn stem(path: &Path) -> String {
 fn described(source: &Source, name: &str, detail: Detail) -> Result<Look, SourceError> {
     let topology = topology::load(source, detail).map_err(CollectError::from)?;
     let hostname = collect::recorded_hostname(&topology).unwrap_or_else(|| name.to_owned());
-    let machine = collect(&topology, &Facts { hostname, node_cpus: None })?;
+    let mut machine = collect(&topology, &Facts { hostname, node_cpus: None })?;
+    machine.note_absent();
     Ok(Look { machine, full: (detail == Detail::Everything).then(|| full::full(&topology)), talk: String::new() })
 }
 

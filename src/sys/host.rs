@@ -11,6 +11,15 @@ pub enum HostError {
     Read(#[from] ReadError),
     #[error("read {path}: {source}")]
     Parse { path: String, source: ParseError },
+    /// It was read, and is not what the kernel writes there.
+    #[error("read {path}: {reason}")]
+    Odd { path: String, reason: String },
+}
+
+impl HostError {
+    pub(super) fn odd(root: &Root, path: &str, reason: impl Into<String>) -> Self {
+        Self::Odd { path: root.path(path).display().to_string(), reason: reason.into() }
+    }
 }
 
 /// The host's name as the kernel knows it.

@@ -1,9 +1,19 @@
 //! EFFECTS: what touches the host. Reads and acts, never decides.
 
 pub mod capture;
+pub mod cpu;
+pub mod disk;
 pub mod durable;
 pub mod host;
+pub mod memory;
+pub mod misses;
+pub mod mount;
+pub mod nic;
+pub mod nvml;
+pub mod pci;
 pub mod root;
+pub mod settings;
 pub mod topology;
 
+pub use misses::{Miss, Misses};
 pub use root::Root;

@@ -38,6 +38,25 @@ impl Root {
         }
     }
 
+    /// The trimmed text of a file; nothing where there is no such file.
+    pub fn read_some(&self, host_path: impl AsRef<Path>) -> Result<Option<String>, ReadError> {
+        match self.read(host_path) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    /// Where a path leads when every link is followed, as a path of the host.
+    pub fn follow(&self, host_path: impl AsRef<Path>) -> Result<PathBuf, ReadError> {
+        let path = self.path(host_path);
+        let follow = || -> io::Result<PathBuf> {
+            let (root, real) = (self.0.canonicalize()?, path.canonicalize()?);
+            let inside = real.strip_prefix(&root).map_err(|_| io::Error::other("the link leads out of the root"))?;
+            Ok(Path::new("/").join(inside))
+        };
+        follow().map_err(|source| ReadError { path: path.clone(), source })
+    }
+
     /// The names in a folder, sorted; one that is not UTF-8 cannot be a kernel's and is left out.
     pub fn names(&self, host_path: impl AsRef<Path>) -> Result<Vec<String>, ReadError> {
         let path = self.path(host_path);
@@ -50,5 +69,35 @@ impl Root {
             Ok(names)
         };
         list().map_err(|source| ReadError { path: path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A root with these files, for as long as the folder is kept. What begins with `->` is a link.
+    pub fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match text.strip_prefix("->") {
+                Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+                None => fs::write(path, text).unwrap(),
+            }
+        }
+        let root = Root::at(dir.path());
+        (dir, root)
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root_only() {
+        let (_dir, root) = tree(&[("a/b/file", "x"), ("c", "->a/b"), ("out", "->/")]);
+        assert_eq!(root.follow("/c/file").unwrap(), Path::new("/a/b/file"));
+        assert!(root.follow("/out").unwrap_err().to_string().contains("leads out of the root"));
+        assert!(root.follow("/gone").is_err());
+        assert_eq!(root.read_some("/gone").unwrap(), None);
+        assert!(root.read_some("/a").is_err(), "a folder is no file");
     }
 }

@@ -2,6 +2,8 @@
 
 mod captures;
 mod command;
+mod facts;
+mod facts_here;
 mod sources;
 mod trees;
 

@@ -1,0 +1,233 @@
+//! PCI devices as the kernel lists them, what is nearest to them, and their names from the PCI id list.
+
+use super::{
+    host::HostError,
+    misses::Misses,
+    root::{ReadError, Root},
+};
+use crate::units::NodeId;
+use std::{collections::BTreeMap, io, path::Path};
+
+const DEVICES: &str = "/sys/bus/pci/devices";
+
+/// Where distributions keep the list: Debian's package is `pci.ids`.
+const ID_LISTS: [&str; 3] = ["/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/var/lib/pciutils/pci.ids"];
+
+/// A vendor's and a device's number.
+pub type Ids = (u16, u16);
+
+/// A PCI function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PciDevice {
+    /// `0000:65:00.0`.
+    pub address: String,
+    pub ids: Ids,
+    /// The kernel driver that is bound to it.
+    pub driver: Option<String>,
+    pub node: Option<NodeId>,
+}
+
+/// The devices whose class (`0x030000`: base, sub, interface) and vendor are wanted; none where there is no PCI.
+pub fn devices(
+    root: &Root,
+    wanted: impl Fn(u32, u16) -> bool,
+    misses: &mut Misses,
+) -> Result<Vec<PciDevice>, ReadError> {
+    let addresses = match root.names(DEVICES) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut found = Vec::new();
+    for address in addresses {
+        let Some(class) = misses.keep(format!("class of PCI device {address}"), number(root, &address, "class")) else {
+            continue;
+        };
+        let Some(ids) = misses.keep(format!("ids of PCI device {address}"), ids(root, &address)) else { continue };
+        if wanted(class, ids.0) {
+            let folder = format!("{DEVICES}/{address}");
+            let node = misses.keep(format!("node of PCI device {address}"), node_near(root, Path::new(&folder)));
+            found.push(PciDevice { driver: driver(root, &folder), node: node.flatten(), ids, address });
+        }
+    }
+    Ok(found)
+}
+
+/// The numbers of the device at an address.
+pub fn ids(root: &Root, address: &str) -> Result<Ids, HostError> {
+    Ok((number(root, address, "vendor")? as u16, number(root, address, "device")? as u16))
+}
+
+/// The driver that is bound to the device in a folder.
+pub fn driver(root: &Root, folder: &str) -> Option<String> {
+    let target = std::fs::read_link(root.path(format!("{folder}/driver"))).ok()?;
+    Some(target.file_name()?.to_str()?.to_owned())
+}
+
+/// The NUMA node that a device in /sys is nearest to: its own or that of what it is plugged into. None where the
+/// firmware does not tell (-1).
+pub fn node_near(root: &Root, device: &Path) -> Result<Option<NodeId>, HostError> {
+    for folder in root.follow(device)?.ancestors().take_while(|folder| folder.starts_with("/sys/")) {
+        let path = folder.join("numa_node");
+        let Some(text) = root.read_some(&path)? else { continue };
+        let node: i64 = text
+            .parse()
+            .map_err(|_| HostError::odd(root, &path.display().to_string(), format!("{text:?} is not a node")))?;
+        return Ok(u32::try_from(node).ok().map(NodeId));
+    }
+    Ok(None)
+}
+
+/// The address of the PCI device that a device in /sys is, or is behind.
+pub fn address_of(root: &Root, device: &Path) -> Option<String> {
+    let real = root.follow(device).ok()?;
+    let names = real.iter().rev().filter_map(|name| name.to_str());
+    names.into_iter().find(|name| is_address(name)).map(str::to_owned)
+}
+
+/// `domain:bus:device.function`, all in hexadecimal.
+fn is_address(name: &str) -> bool {
+    let parts: Vec<&str> = name.split([':', '.']).collect();
+    parts.len() == 4
+        && name.matches(':').count() == 2
+        && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn number(root: &Root, address: &str, file: &str) -> Result<u32, HostError> {
+    let path = format!("{DEVICES}/{address}/{file}");
+    let text = root.read(&path)?;
+    text.strip_prefix("0x")
+        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| HostError::odd(root, &path, format!("{text:?} is not a number like 0x10de")))
+}
+
+/// Names of vendors and devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    vendors: BTreeMap<u16, String>,
+    devices: BTreeMap<Ids, String>,
+}
+
+impl Names {
+    pub fn vendor(&self, ids: Ids) -> Option<&str> {
+        self.vendors.get(&ids.0).map(String::as_str)
+    }
+
+    pub fn device(&self, ids: Ids) -> Option<&str> {
+        self.devices.get(&ids).map(String::as_str)
+    }
+}
+
+/// The names of these devices, from the PCI id list of this host.
+pub fn names(root: &Root, wanted: &[Ids]) -> Result<Names, HostError> {
+    for path in ID_LISTS {
+        if let Some(text) = root.read_some(path)? {
+            return Ok(named(&text, wanted));
+        }
+    }
+    Err(HostError::odd(root, ID_LISTS[0], "there is no PCI id list; install the Debian package pci.ids"))
+}
+
+/// `10de  NVIDIA Corporation`, below it, after a tab, `2204  GA102 [GeForce RTX 3090]`; then classes (`C 00 …`).
+fn named(text: &str, wanted: &[Ids]) -> Names {
+    let mut names = Names::default();
+    let mut vendor = None;
+    for line in text.lines() {
+        if line.starts_with("C ") {
+            break;
+        }
+        if let Some(line) = line.strip_prefix('\t') {
+            let (Some(vendor), Some((device, name))) = (vendor, entry(line)) else { continue };
+            if wanted.contains(&(vendor, device)) {
+                names.devices.insert((vendor, device), name.to_owned());
+            }
+        } else if let Some((id, name)) = entry(line) {
+            vendor = wanted.iter().any(|ids| ids.0 == id).then_some(id);
+            if vendor.is_some() {
+                names.vendors.insert(id, name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+fn entry(line: &str) -> Option<(u16, &str)> {
+    let (id, name) = line.split_once("  ")?;
+    (id.len() == 4).then_some(())?;
+    Some((u16::from_str_radix(id, 16).ok()?, name.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::root::tests::tree;
+
+    const LIST: &str = "# comment\n10de  NVIDIA Corporation\n\t2204  GA102 [GeForce RTX 3090]\n\t\t1043 87d1  Board\n\
+                        \t2206  GA102 [GeForce RTX 3080]\n1a03  ASPEED Technology, Inc.\n\t2000  ASPEED Graphics Family\n\
+                        C 03  Display controller\n\t00  VGA\n";
+
+    #[test]
+    fn only_wanted_classes_are_found_each_with_driver_and_node() {
+        let device = |file: &str| format!("sys/devices/pci0000:00/0000:00:01.0/0000:65:00.0/{file}");
+        let (dir, root) = tree(&[
+            (&device("class"), "0x030200\n"),
+            (&device("vendor"), "0x10de\n"),
+            (&device("device"), "0x2204\n"),
+            (&device("numa_node"), "1\n"),
+            (&device("driver"), "->../../../../bus/pci/drivers/nvidia"),
+            ("sys/bus/pci/devices/0000:65:00.0", "->../../../devices/pci0000:00/0000:00:01.0/0000:65:00.0"),
+            ("sys/bus/pci/devices/0000:66:00.0/class", "0x010802\n"),
+            ("sys/bus/pci/devices/0000:66:00.0/vendor", "0x144d\n"),
+            ("sys/bus/pci/devices/0000:66:00.0/device", "0xa808\n"),
+            ("sys/bus/pci/devices/0000:67:00.0/class", "none\n"),
+        ]);
+        let mut misses = Misses::default();
+        let found = devices(&root, |class, _| class >> 16 == 3, &mut misses).unwrap();
+        let expected = PciDevice {
+            address: "0000:65:00.0".into(),
+            ids: (0x10de, 0x2204),
+            driver: Some("nvidia".into()),
+            node: Some(NodeId(1)),
+        };
+        assert_eq!(found, [expected]);
+        assert_eq!(misses.0[0].what, "class of PCI device 0000:67:00.0");
+        assert!(misses.0[0].reason.contains("\"none\" is not a number"));
+        std::fs::remove_dir_all(dir.path().join("sys/bus")).unwrap();
+        assert_eq!(devices(&root, |_, _| true, &mut misses).unwrap(), []);
+    }
+
+    #[test]
+    fn a_device_is_near_what_it_is_plugged_into() {
+        let (dir, root) = tree(&[
+            ("sys/devices/pci0000:00/0000:00:03.0/numa_node", "-1\n"),
+            ("sys/devices/pci0000:00/0000:00:03.0/virtio2/net/eth0/speed", "-1\n"),
+            ("sys/devices/pci0000:80/0000:80:03.0/numa_node", "2\n"),
+            ("sys/devices/pci0000:80/0000:80:03.0/nvme/nvme0/nvme0n1/size", "1\n"),
+            ("sys/devices/platform/x/size", "1\n"),
+        ]);
+        let near = |path: &str| node_near(&root, Path::new(path));
+        assert_eq!(near("/sys/devices/pci0000:00/0000:00:03.0/virtio2/net/eth0").unwrap(), None);
+        assert_eq!(near("/sys/devices/pci0000:80/0000:80:03.0/nvme/nvme0/nvme0n1").unwrap(), Some(NodeId(2)));
+        assert_eq!(near("/sys/devices/platform/x").unwrap(), None);
+        let address = |path: &str| address_of(&root, Path::new(path));
+        assert_eq!(address("/sys/devices/pci0000:00/0000:00:03.0/virtio2/net/eth0").as_deref(), Some("0000:00:03.0"));
+        assert_eq!(address("/sys/devices/platform/x"), None);
+        std::fs::write(dir.path().join("sys/devices/pci0000:80/0000:80:03.0/numa_node"), "x").unwrap();
+        assert!(near("/sys/devices/pci0000:80/0000:80:03.0").unwrap_err().to_string().contains("\"x\" is not a node"));
+    }
+
+    #[test]
+    fn names_come_from_the_list() {
+        let (_dir, root) = tree(&[("usr/share/hwdata/pci.ids", LIST)]);
+        let found = names(&root, &[(0x10de, 0x2204), (0x1a03, 0xffff)]).unwrap();
+        assert_eq!(found.vendor((0x10de, 1)), Some("NVIDIA Corporation"));
+        assert_eq!(found.device((0x10de, 0x2204)), Some("GA102 [GeForce RTX 3090]"));
+        assert_eq!(found.device((0x10de, 0x2206)), None);
+        assert_eq!((found.vendor((0x1a03, 0xffff)).is_some(), found.device((0x1a03, 0xffff))), (true, None));
+    }
+
+    #[test]
+    fn a_host_without_the_list_is_told_which_package_has_it() {
+        let (_dir, root) = tree(&[]);
+        assert!(names(&root, &[(1, 1)]).unwrap_err().to_string().contains("Debian package pci.ids"));
+    }
+}
