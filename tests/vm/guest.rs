@@ -19,6 +19,7 @@ use std::{
 /// A boot takes 3 to 10 seconds; on a host that is busy building, some times that.
 const PATIENCE: Duration = Duration::from_secs(240);
 const MARK: &str = "=====";
+const QEMU: &str = "qemu-system-x86_64";
 
 /// qemu's TCG drops the AMD topology leaves of `-cpu EPYC-*`, and Linux then sees one L3 per package. The plain
 /// model with the leaves forced on shows one L3 per die.
@@ -128,7 +129,9 @@ impl Guest {
         let [packages, dies, cores, threads] = self.shape;
         let cpus = packages * dies * cores * threads;
         let memory: u32 = self.nodes.iter().map(|(mib, _)| mib).sum();
-        let mut command = Command::new("qemu-system-x86_64");
+        // setpriv: a test that is killed takes its guest with it.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", QEMU]);
         // One thread emulates all CPUs: with several, this qemu (7.2) now and then loops for ever in a boot.
         command.args(["-accel", "tcg,thread=single,tb-size=256", "-nodefaults", "-no-user-config", "-display", "none"]);
         command.args(["-no-reboot", "-M", "pc,usb=off,vmport=off", "-cpu", self.cpu, "-m", &format!("{memory}M")]);
@@ -185,9 +188,9 @@ fn files(text: &str) -> BTreeMap<String, String> {
 
 /// The folder with the kernel and busybox, where `scripts/vm-kernel` puts them.
 fn kernel() -> Result<PathBuf, String> {
-    let has_qemu = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let has_qemu = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !has_qemu {
-        return Err("qemu-system-x86_64 is not there (scripts/setup tests)".to_owned());
+        return Err(format!("{QEMU} is not there (scripts/setup tests)"));
     }
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
