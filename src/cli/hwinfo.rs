@@ -1,37 +1,144 @@
-//! `hwinfo`: show this machine.
+//! `hwinfo`: show this machine, or one that was written down; `hwinfo diff`: compare two.
+
+pub mod diff;
 
 use super::{Exit, Io};
-use crate::{hwinfo, sys::Root};
-use anyhow::Result;
+use crate::{
+    hwinfo::{self, Look, Paint},
+    machine::Machine,
+    sys::{capture::Reader, durable, topology::Detail},
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+};
 
 /// Show this machine: its CPUs by the numbers that cpusets take, its memory, disks, GPUs and settings
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   damocles-worker-util hwinfo                        the tree, then memory, disks, GPUs, network, limits
+  damocles-worker-util hwinfo --full                 everything hwloc knows, down to L1 caches and PCI devices
   damocles-worker-util hwinfo --json > machine.json  the same as data, for plan --machine
   damocles-worker-util hwinfo --toml >> fleet.toml   a machine of a fleet, in the numbers a plan needs
+  damocles-worker-util hwinfo --svg machine.svg      a picture, for a browser; - writes it to stdout
+  damocles-worker-util hwinfo --from node7.tar.bz2   another machine, as hwloc-gather-topology captured it
+  damocles-worker-util hwinfo --from node7.xml       or as `lstopo --of xml` exported it
+  damocles-worker-util hwinfo --from 'pack:2 [numa(memory=256GB)] l3:8(size=32MB) core:8 pu:2'
 
 Numbers after # are the operating system's: a cpuset or numa_preferred takes them as they are.
-SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64.")]
+SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64.
+More than 8 cores in a line become ranges: PU #0-15 + siblings #64-79 (16 cores).
+Exit code: 0 shown, 2 could not look.")]
 pub struct Args {
-    /// Print the machine as JSON (docs/machine-schema.md)
+    /// Look at SOURCE instead of this machine: an hwloc XML export, a captured tree (folder, tar, tar.bz2, tar.gz),
+    /// a machine.json, or else a synthetic description
+    #[arg(long, value_name = "SOURCE", global = true)]
+    from: Option<String>,
+    /// Show everything hwloc knows, down to L1 caches and PCI devices
     #[arg(long)]
+    full: bool,
+    /// Print the machine as JSON (docs/machine-schema.md); with --full, hwloc's whole tree
+    #[arg(long, global = true)]
     json: bool,
+    /// Draw the machine into FILE as SVG, `-` for stdout
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "full", "toml"])]
+    svg: Option<PathBuf>,
     /// Print the machine as an entry of a fleet file (docs/hwinfo.md)
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "full"])]
     toml: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Diff(diff::Args),
+    /// Print what hwloc shows in this process, as data for the process that started it
+    #[command(hide = true, name = CAPTURED)]
+    Captured {
+        root: PathBuf,
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+/// The subcommand that looks at a captured tree; see `sys::capture`.
+const CAPTURED: &str = "captured-tree";
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
-    let machine = hwinfo::this_machine(&Root::at("/"))?;
-    if args.json {
-        hwinfo::write_json(&machine, io.out)?;
-    } else if args.toml {
-        io.out.write_all(hwinfo::fleet_toml(&machine)?.as_bytes())?;
-    } else {
-        hwinfo::write_tree(&machine, io.out)?;
-        hwinfo::write_tables(&machine, io.out)?;
+    match &args.command {
+        None => show(&args, io),
+        Some(Command::Diff(machines)) => {
+            let lost = args.from.is_some() || args.full || args.toml || args.svg.is_some();
+            ensure!(
+                !lost,
+                "compare machines: diff takes its two sources as arguments, and no --from, --full, --toml or --svg"
+            );
+            diff::run(machines, args.json, io)
+        }
+        Some(Command::Captured { root, full }) => {
+            hwinfo::write_captured(root, detail(*full), io.out)?;
+            Ok(Exit::Yes)
+        }
+    }
+}
+
+/// The machine that `--from` names, or this one.
+pub fn look(from: Option<&str>, full: bool, io: &mut Io) -> Result<Look> {
+    let reader = Reader::this_program(&["hwinfo", CAPTURED]).context("find this program's own file")?;
+    let look = hwinfo::look(from, detail(full), &reader)?;
+    if !look.talk.is_empty() {
+        writeln!(io.err, "warning: {}", look.talk)?;
+    }
+    Ok(look)
+}
+
+fn detail(full: bool) -> Detail {
+    if full { Detail::Everything } else { Detail::Structure }
+}
+
+fn show(args: &Args, io: &mut Io) -> Result<Exit> {
+    let look = look(args.from.as_deref(), args.full, io)?;
+    if let Some(path) = &args.svg {
+        write_picture(&look.machine, path, io)?;
+        return Ok(Exit::Yes);
+    }
+    if args.toml {
+        io.out.write_all(hwinfo::fleet_toml(&look.machine)?.as_bytes())?;
+        return Ok(Exit::Yes);
+    }
+    match (&look.full, args.json) {
+        (Some(full), true) => write_json(full, io)?,
+        (Some(full), false) => hwinfo::write_full_tree(full, &look.machine, paint(), io.out)?,
+        (None, true) => hwinfo::write_json(&look.machine, io.out)?,
+        (None, false) => {
+            hwinfo::write_painted_tree(&look.machine, paint(), io.out)?;
+            hwinfo::write_tables(&look.machine, io.out)?;
+        }
     }
     Ok(Exit::Yes)
+}
+
+/// Colours where a person looks, unless they asked for none (no-color.org).
+fn paint() -> Paint {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !unwanted { Paint::Terminal } else { Paint::Plain }
+}
+
+/// The picture to a file, whole or not at all, or to stdout.
+fn write_picture(machine: &Machine, path: &Path, io: &mut Io) -> Result<()> {
+    let picture = hwinfo::picture(machine);
+    if path == Path::new("-") {
+        io.out.write_all(picture.as_bytes())?;
+        return Ok(());
+    }
+    durable::write_atomic(path, picture.as_bytes()).context("draw the machine")
+}
+
+fn write_json(answer: &impl serde::Serialize, io: &mut Io) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *io.out, answer).map_err(io::Error::from)?;
+    writeln!(io.out)?;
+    Ok(())
 }

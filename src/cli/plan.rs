@@ -1,10 +1,8 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io, machine_file};
+use super::{Exit, Io};
 use crate::{
-    hwinfo,
     planner::{self, Attached, Manager, Plan, PlanError, Site, Target},
-    sys::Root,
     units::{Rate, SectorSize},
 };
 use anyhow::Result;
@@ -17,7 +15,7 @@ use std::{io, path::PathBuf};
   damocles-worker-util plan --target 1MiB/day > worker.toml
       for this machine, with 2KiB sectors and the manager inside the daemon
   damocles-worker-util plan --target 20GiB/day --sector-size 512MiB --machine machine.json
-      for the machine whose `hwinfo --json` that is
+      for the machine whose `hwinfo --json` that is; an hwloc XML export or a captured tree serves too
   damocles-worker-util plan --target 10MiB/h --sector-size 8MiB --manager /ip4/10.0.0.1/tcp/1789 \\
       --sealing-dir /mnt/nvme0 --sealing-dir /mnt/nvme1 --attached store1=/mnt/store1 --miner 1234
 
@@ -30,9 +28,10 @@ pub struct Args {
     /// The sectors' size: 2KiB, 8MiB or 512MiB in this version
     #[arg(long, value_name = "SIZE", default_value = "2KiB")]
     sector_size: SectorSize,
-    /// Plan for the machine described in FILE (from `hwinfo --json`) instead of this one
-    #[arg(long, value_name = "FILE")]
-    machine: Option<PathBuf>,
+    /// Plan for the machine that SOURCE describes (a file of `hwinfo --json`, or whatever `hwinfo --from` takes)
+    /// instead of this one
+    #[arg(long, value_name = "SOURCE")]
+    machine: Option<String>,
     /// The sector manager: `embedded`, or its address as multiaddr or URL
     #[arg(long, value_name = "ADDR", default_value = "embedded")]
     manager: String,
@@ -58,10 +57,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
-    let machine = match &args.machine {
-        Some(path) => machine_file::read(path)?,
-        None => hwinfo::this_machine(&Root::at("/"))?,
-    };
+    let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
     match planner::plan(&machine, &args.target(), &args.site()) {
         Ok(plan) => {
             write_plan(&plan, args.json, io)?;

@@ -7,7 +7,9 @@ use crate::{
     machine::{Broken, Core, Machine, NumaNode, Part, PartKind, VERSION},
     sys::{
         host::HostError,
-        topology::{self, CpuSet, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject},
+        topology::{
+            self, CpuSet, Detail, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject,
+        },
     },
     units::{Bytes, CpuList, NodeId},
 };
@@ -34,7 +36,8 @@ pub enum CollectError {
 
 /// The machine that an XML export or a synthetic line describes.
 pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
-    let mut machine = collect(&topology::load(source)?, &Facts { hostname: name.to_owned(), node_cpus: None })?;
+    let mut machine =
+        collect(&topology::load(source, Detail::Structure)?, &Facts { hostname: name.to_owned(), node_cpus: None })?;
     machine.note_absent();
     Ok(machine)
 }
@@ -64,15 +67,22 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         limits: None,
         unreadable: Vec::new(),
     };
-    match machine.check() {
+    match strange_cpus(&machine).into_iter().chain(machine.check()).collect::<Vec<_>>() {
         broken if broken.is_empty() => Ok(machine),
         broken => Err(CollectError::Broken(broken)),
     }
 }
 
+/// Numbers that no cpu list may hold: what was collected must read back.
+fn strange_cpus(machine: &Machine) -> Option<Broken> {
+    let all = machine.cpus().or(&machine.offline_cpus);
+    let reason = all.to_string().parse::<CpuList>().err().filter(|_| !all.is_empty())?.to_string();
+    Some(Broken { path: "topology".to_owned(), reason })
+}
+
 /// The name of the host that a topology was recorded on, as far as the recording has it.
-pub(super) fn recorded_hostname(topology: &Topology) -> String {
-    topology.root_object().info("HostName").and_then(text).unwrap_or_else(|| "unknown".to_owned())
+pub(super) fn recorded_hostname(topology: &Topology) -> Option<String> {
+    topology.root_object().info("HostName").and_then(text)
 }
 
 /// An object as a part, with everything inside it. Nodes still carry the CPUs that hwloc gives them.
@@ -188,7 +198,7 @@ fn os_index(object: &TopologyObject) -> Option<u32> {
     object.os_index().and_then(|index| u32::try_from(index).ok())
 }
 
-fn object_cpus(object: &TopologyObject) -> CpuList {
+pub(super) fn object_cpus(object: &TopologyObject) -> CpuList {
     object.cpuset().map(|set| cpus(&set)).unwrap_or_default()
 }
 

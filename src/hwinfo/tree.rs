@@ -9,11 +9,13 @@
 //! ```
 //!
 //! `#` numbers are the operating system's. A part that the system does not number has hwloc's instead,
-//! marked `L#`. SMT siblings share one `PU`, joined by `/`.
+//! marked `L#`. SMT siblings share one `PU`, joined by `/`. More cores than `CORES_LISTED_MAX` become ranges, in the
+//! form that a cpuset takes.
 
+use super::FullObject;
 use crate::{
     machine::{Core, Machine, NumaNode, Part, PartKind},
-    units::Bytes,
+    units::{Bytes, CpuList},
 };
 use ptree::{PrintConfig, TreeItem, print_config::StyleWhen};
 use std::{
@@ -22,12 +24,48 @@ use std::{
     io::{self, Write},
 };
 
-/// Writes the tree, then the CPUs that are not in it or may not be used.
+/// The most cores that are listed one by one: a line of them still fits a screen.
+const CORES_LISTED_MAX: usize = 8;
+
+/// Whether lines carry colours: only a terminal shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    Plain,
+    Terminal,
+}
+
+/// Writes the tree without colours, then the CPUs that are not in it or may not be used.
 pub fn write_tree(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
+    write_painted_tree(machine, Paint::Plain, out)
+}
+
+/// The same, in colours for a terminal.
+pub fn write_painted_tree(machine: &Machine, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "CPU topology:")?;
+    write_lines(&lines(&machine.topology, &mut Counters::default()), paint, out)?;
+    write_absent(machine, out)
+}
+
+/// Writes everything that hwloc knows, then the CPUs that are not in it or may not be used.
+pub fn write_full_tree(full: &FullObject, machine: &Machine, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "Everything hwloc knows:")?;
+    write_lines(&full_lines(full), paint, out)?;
+    write_absent(machine, out)
+}
+
+fn write_lines(line: &Line, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     // Set here and not read from a user's ptree.toml: the same machine prints the same bytes everywhere.
     let config = PrintConfig { indent: 4, styled: StyleWhen::Never, ..PrintConfig::default() };
-    ptree::write_tree_with(&lines(&machine.topology, &mut Counters::default()), &mut *out, &config)?;
+    // The printer writes a few bytes at a time, and standard output passes on every line.
+    let mut text = Vec::new();
+    match paint {
+        Paint::Plain => ptree::write_tree_with(line, &mut text, &config)?,
+        Paint::Terminal => ptree::write_tree_with(&Painted(Cow::Borrowed(line)), &mut text, &config)?,
+    }
+    out.write_all(&text)
+}
+
+fn write_absent(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
     for (what, cpus) in
         [("Offline CPUs", &machine.offline_cpus), ("CPUs forbidden by the cgroup", &machine.forbidden_cpus())]
     {
@@ -57,6 +95,38 @@ impl TreeItem for Line {
     }
 }
 
+/// A line whose first word is coloured by what it is.
+#[derive(Clone)]
+struct Painted<'a>(Cow<'a, Line>);
+
+impl TreeItem for Painted<'_> {
+    type Child = Self;
+
+    fn write_self<W: Write>(&self, out: &mut W, _: &ptree::Style) -> io::Result<()> {
+        let (word, rest) = match self.0.text.split_once(' ') {
+            Some((word, _)) => self.0.text.split_at(word.len()),
+            None => (self.0.text.as_str(), ""),
+        };
+        // Bold for what holds others, green for memory, cyan for caches, yellow for devices.
+        let colour = match word {
+            "Machine" | "Package" | "Die" | "Group" => "1",
+            "NUMANode" => "32",
+            word if word.starts_with('L') => "36",
+            "PU" | "Core" => return out.write_all(self.0.text.as_bytes()),
+            _ => "33",
+        };
+        write!(out, "\x1b[{colour}m{word}\x1b[0m{rest}")
+    }
+
+    fn children(&self) -> Cow<'_, [Self]> {
+        Cow::Owned(self.0.below.iter().map(|line| Painted(Cow::Owned(line.clone()))).collect())
+    }
+}
+
+fn full_lines(object: &FullObject) -> Line {
+    Line { text: object.text(), below: object.children.iter().map(full_lines).collect() }
+}
+
 /// How many parts of each kind came before: hwloc's logical number of the next.
 type Counters = BTreeMap<&'static str, u32>;
 
@@ -65,7 +135,7 @@ fn lines(part: &Part, counters: &mut Counters) -> Line {
     let mut below: Vec<_> = part.nodes.iter().map(|node| leaf(node_text(node))).collect();
     below.extend(part.parts.iter().map(|part| lines(part, counters)));
     if !part.cores.is_empty() {
-        below.push(leaf(part.cores.iter().map(core_text).collect::<Vec<_>>().join(" + ")));
+        below.push(leaf(cores_text(&part.cores)));
     }
     Line { text, below }
 }
@@ -93,6 +163,29 @@ fn node_text(node: &NumaNode) -> String {
         None => "memory only".to_owned(),
     });
     with_notes("NUMANode", &[join(Some(format!("#{}", node.os_index)), node.memory_bytes), memory_only])
+}
+
+/// The cores of a part, one by one or as ranges.
+fn cores_text(cores: &[Core]) -> String {
+    if cores.len() <= CORES_LISTED_MAX {
+        return cores.iter().map(core_text).collect::<Vec<_>>().join(" + ");
+    }
+    let all: CpuList = cores.iter().flat_map(|core| core.cpus.iter()).collect();
+    if all.len() == cores.len() {
+        return format!("PU #{all} ({})", cores.len());
+    }
+    let first: CpuList = cores.iter().filter_map(|core| core.cpus.iter().next()).collect();
+    let siblings = all.minus(&first);
+    let count = format!("{} cores", cores.len());
+    // Where siblings are neighbours (#0/#1, #2/#3), the first CPUs make no range but all of them do.
+    if siblings.len() == first.len()
+        && first.to_string().len() + siblings.to_string().len() > 2 * all.to_string().len() + 8
+    {
+        let pair = |core: &Core| core_text(core).replacen("PU ", "", 1);
+        let (one, two) = (&cores[0], &cores[1]);
+        return format!("PU #{all} ({count}, siblings are neighbours: {} + {} + …)", pair(one), pair(two));
+    }
+    format!("PU #{first} + siblings #{siblings} ({count})")
 }
 
 fn core_text(core: &Core) -> String {

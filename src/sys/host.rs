@@ -27,6 +27,13 @@ pub fn hostname(root: &Root) -> Result<String, HostError> {
     Ok(root.read("/proc/sys/kernel/hostname")?)
 }
 
+/// That the kernel's list of CPUs can be read here. Where it cannot, hwloc answers with one made-up CPU.
+pub fn check_cpus_readable(root: &Root) -> Result<(), HostError> {
+    const ONLINE: &str = "/sys/devices/system/cpu/online";
+    let online = root.read(ONLINE)?;
+    online.parse::<CpuList>().map(|_| ()).map_err(|source| HostError::Parse { path: ONLINE.into(), source })
+}
+
 /// The CPUs of each online NUMA node. hwloc cannot tell them for memory-only nodes: it gives those the
 /// CPUs of the part they are near to, the kernel gives them none. `None` where the kernel knows no nodes at
 /// all: it was built without NUMA, or /sys is not the kernel's.
@@ -75,6 +82,18 @@ mod tests {
     fn a_kernel_without_nodes_is_no_error() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(node_cpus(&Root::at(dir.path())).unwrap(), None);
+    }
+
+    #[test]
+    fn a_host_that_does_not_show_its_cpus_is_named() {
+        let dir = host("0-3\n");
+        let root = Root::at(dir.path());
+        let error = check_cpus_readable(&root).unwrap_err().to_string();
+        assert!(error.contains("/sys/devices/system/cpu/online") && error.contains("No such file"), "{error}");
+        let cpus = dir.path().join("sys/devices/system/cpu");
+        fs::create_dir_all(&cpus).unwrap();
+        fs::write(cpus.join("online"), "0-3\n").unwrap();
+        check_cpus_readable(&root).unwrap();
     }
 
     #[test]

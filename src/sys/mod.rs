@@ -1,6 +1,7 @@
 //! EFFECTS: what touches the host. Reads and acts, never decides.
 
 pub mod blocks;
+pub mod capture;
 pub mod cpu;
 pub mod disk;
 pub mod durable;

@@ -1,17 +1,17 @@
-//! Every XML export and captured /sys tree in the folder that `DAMOCLES_TEST_TOPOLOGIES` names: nothing is lost,
-//! nothing crashes.
+//! Every XML export and captured /sys tree in the folder that `DAMOCLES_TEST_TOPOLOGIES` names: what we show is what
+//! hwloc's own `lstopo-no-graphics` shows of the same input. Nothing is lost, nothing crashes.
 
 use crate::{assert_reads_back, tree};
 use damocles_worker::{
-    hwinfo,
-    machine::{self, PartKind},
-    sys::topology::{self, ObjectType, Source},
+    machine::{self, Machine, PartKind},
     units::CpuList,
 };
+use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 /// The files of one kind, or none when the variable is not set: the data is not part of the project.
@@ -26,79 +26,161 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 fn exports() -> Vec<PathBuf> {
-    files("xml", "xml")
+    files("xml", "xml").into_iter().filter(|path| !is_later_version(path)).collect()
 }
 
 fn is_later_version(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".v3.xml")
 }
 
-#[test]
-fn every_export_loads_without_loss() {
-    for path in exports().into_iter().filter(|path| !is_later_version(path)) {
-        let source = Source::Xml(path.clone());
-        let (hwloc, machine) = (topology::load(&source).unwrap(), hwinfo::describe(&source, "export").unwrap());
-        let count = |object_type| hwloc.objects_with_type(object_type).count();
-        let place = path.display();
-        assert_eq!(machine.cpus().len(), count(ObjectType::PU), "{place}");
-        // A PU that is in no core is a core of its own.
-        let lone = hwloc
-            .objects_with_type(ObjectType::PU)
-            .filter(|pu| pu.first_ancestor_with_type(ObjectType::Core).is_none());
-        assert_eq!(machine.cores().len(), count(ObjectType::Core) + lone.count(), "{place}");
-        assert_eq!(machine.l3_groups().len(), count(ObjectType::L3Cache), "{place}");
-        assert_eq!(machine.nodes().len(), count(ObjectType::NUMANode), "{place}");
-        assert_eq!(machine.parts_of(PartKind::Package).len(), count(ObjectType::Package), "{place}");
-        assert_eq!(machine.parts_of(PartKind::Die).len(), count(ObjectType::Die), "{place}");
-        assert_eq!(machine.parts_of(PartKind::Group).len(), count(ObjectType::Group), "{place}");
-        assert_eq!(machine.memory_bytes().0, hwloc.root_object().total_memory(), "{place}");
-        assert_reads_back(&machine);
-        assert_eq!(tree(&machine).matches('#').count(), numbers_expected(&machine), "{place}");
+fn hwinfo(from: &Path, args: &[&str]) -> Output {
+    Command::new(assert_cmd::cargo::cargo_bin("damocles-worker-util"))
+        .args(["hwinfo", "--from"])
+        .arg(from)
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn answer(from: &Path, args: &[&str]) -> String {
+    let output = hwinfo(from, args);
+    assert!(output.status.success(), "{}: {}", from.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A captured tree, unpacked by somebody else than us.
+fn unpacked(tar: &Path) -> (tempfile::TempDir, PathBuf) {
+    // Thousands of tiny files: a disk may take a minute for them.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let status = Command::new("tar").arg("xjf").arg(tar).arg("-C").arg(dir.path()).status().unwrap();
+    assert!(status.success(), "{}", tar.display());
+    let root = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    (dir, root)
+}
+
+/// How many objects of each type lstopo exports, or nothing where lstopo is not installed.
+fn lstopo(prepare: impl FnOnce(&mut Command)) -> Option<BTreeMap<String, usize>> {
+    let mut command = Command::new("lstopo-no-graphics");
+    command.args(["--disallowed", "--whole-io", "--filter", "icache:all", "--of", "xml"]);
+    prepare(&mut command);
+    let Ok(output) = command.output() else {
+        assert!(std::env::var_os("CI").is_none(), "lstopo-no-graphics is not installed (Debian: hwloc-nox)");
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "skipped: lstopo-no-graphics is not installed (Debian: hwloc-nox)");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut counts = BTreeMap::new();
+    for object in text.split("<object type=\"").skip(1) {
+        *counts.entry(object.split('"').next().unwrap().to_owned()).or_default() += 1;
+    }
+    Some(counts)
+}
+
+/// Ours against lstopo's, for one input.
+fn assert_as_lstopo(place: &Path, ours: &Machine, full: &Value, theirs: &BTreeMap<String, usize>) {
+    let count = |name: &str| theirs.get(name).copied().unwrap_or(0);
+    let place = place.display();
+    assert_eq!(ours.cpus().len(), count("PU"), "{place}");
+    // A PU that is in no core is a core of its own.
+    assert_eq!(ours.cores().len(), if count("Core") == 0 { count("PU") } else { count("Core") }, "{place}");
+    assert_eq!(ours.l3_groups().len(), count("L3Cache"), "{place}");
+    assert_eq!(ours.nodes().len(), count("NUMANode"), "{place}");
+    assert_eq!(ours.parts_of(PartKind::Package).len(), count("Package"), "{place}");
+    assert_eq!(ours.parts_of(PartKind::Die).len(), count("Die"), "{place}");
+    assert_eq!(ours.parts_of(PartKind::Group).len(), count("Group"), "{place}");
+    let mut found = BTreeMap::<String, usize>::new();
+    count_types(full, &mut found);
+    assert_eq!(found.values().sum::<usize>(), theirs.values().sum::<usize>(), "{place}: {found:?} {theirs:?}");
+    for (kind, name) in [("L1d", "L1Cache"), ("L1i", "L1iCache"), ("L2", "L2Cache"), ("PCI", "PCIDev"), ("PU", "PU")] {
+        let ours: usize =
+            found.iter().filter(|(found, _)| found.split('(').next() == Some(kind)).map(|(_, count)| count).sum();
+        let theirs = count(name);
+        // A unified first level, as in some virtual machines, is named L1.
+        assert!(ours == theirs || kind == "L1d" && found.contains_key("L1"), "{place}: {kind}: {ours} {theirs}");
     }
 }
 
-/// Every node, every part but machine and packages, and every CPU has its number.
-fn numbers_expected(machine: &damocles_worker::machine::Machine) -> usize {
-    let numbered = machine.parts().into_iter().filter(|p| !matches!(p.kind, PartKind::Machine | PartKind::Package));
-    let in_models =
-        machine.parts().iter().flat_map(|p| &p.model).map(|model| model.matches('#').count()).sum::<usize>();
-    machine.nodes().len() + numbered.count() + machine.cpus().len() + in_models
+fn count_types(object: &Value, found: &mut BTreeMap<String, usize>) {
+    *found.entry(object["type"].as_str().unwrap().to_owned()).or_default() += 1;
+    object["children"].as_array().into_iter().flatten().for_each(|child| count_types(child, found));
 }
 
-/// hwloc reads captured trees by environment only, so the command itself is the child that does.
+/// The CPUs that the lines of a tree name, read as an operator reads them.
+fn cpus_named(tree: &str) -> Vec<u32> {
+    let lines = tree.lines().filter_map(|line| line.trim_start_matches(['│', '├', '└', '─', ' ']).strip_prefix("PU "));
+    let words = lines.flat_map(|line| line.split(" (").next().unwrap().split(" + "));
+    words
+        .flat_map(|word| {
+            let word = word.trim_start_matches("PU ").trim_start_matches("siblings ");
+            let sets = word.split('/').map(|set| set.strip_prefix('#').unwrap().parse::<CpuList>().unwrap());
+            sets.flat_map(|set| set.iter().collect::<Vec<_>>()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn assert_renders(place: &Path, machine: &Machine, full_text: &str) {
+    assert_reads_back(machine);
+    let mut named = cpus_named(&tree(machine));
+    named.sort_unstable();
+    assert_eq!(named, machine.cpus().iter().collect::<Vec<_>>(), "{}", place.display());
+    let pus = full_text.lines().filter(|line| line.contains("─ PU #")).count();
+    assert_eq!(pus, machine.cpus().len(), "{}", place.display());
+}
+
 #[test]
-fn every_captured_tree_loads() {
+fn every_export_shows_what_lstopo_shows() {
+    for path in exports() {
+        let machine = machine::parse(&answer(&path, &["--json"])).unwrap();
+        assert_renders(&path, &machine, &answer(&path, &["--full"]));
+        let full = serde_json::from_str(&answer(&path, &["--full", "--json"])).unwrap();
+        if let Some(theirs) = lstopo(|command| {
+            command.arg("-i").arg(&path);
+        }) {
+            assert_as_lstopo(&path, &machine, &full, &theirs);
+        }
+    }
+}
+
+#[test]
+fn every_captured_tree_shows_what_lstopo_shows_packed_or_not() {
     for path in files("linux", "bz2") {
         let place = path.display();
-        let dir = tempfile::tempdir().unwrap();
-        let unpacked = Command::new("tar").arg("xjf").arg(&path).arg("-C").arg(dir.path()).status().unwrap();
-        assert!(unpacked.success(), "{place}");
-        let root = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
-        let output = Command::new(assert_cmd::cargo::cargo_bin("damocles-worker-util"))
-            .args(["hwinfo", "--json"])
-            .env("HWLOC_FSROOT", &root)
-            .env("HWLOC_COMPONENTS", "linux,stop")
-            .env("HWLOC_THISSYSTEM", "0")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{place}: {}", String::from_utf8_lossy(&output.stderr));
-        let machine = machine::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
-        if path.to_string_lossy().contains("offlines") {
-            // Offline CPUs are named, not lost: the online set of this capture is 0x9fdb of 16.
-            assert_eq!(machine.cpus().to_string(), "0-1,3-4,6-12,15", "{place}");
-            assert_eq!(machine.offline_cpus.to_string(), "2,5,13-14", "{place}");
+        let (_dir, root) = unpacked(&path);
+        let machine = machine::parse(&answer(&path, &["--json"])).unwrap();
+        assert_renders(&path, &machine, &answer(&path, &["--full"]));
+        // As a folder it is the same machine under another name.
+        let folder = machine::parse(&answer(&root, &["--json"])).unwrap();
+        assert_eq!((&folder.topology, &folder.offline_cpus), (&machine.topology, &machine.offline_cpus), "{place}");
+        let full = serde_json::from_str(&answer(&root, &["--full", "--json"])).unwrap();
+        let theirs = lstopo(|command| {
+            command.env("HWLOC_FSROOT", &root).env("HWLOC_COMPONENTS", "linux,stop").env("HWLOC_THISSYSTEM", "0");
+        });
+        if let Some(theirs) = theirs {
+            assert_as_lstopo(&path, &machine, &full, &theirs);
         }
-        if path.to_string_lossy().contains("cgroup2") {
-            assert_eq!(machine.allowed_cpus.to_string(), "0-5", "{place}");
-            assert_eq!(machine.forbidden_cpus().to_string(), "6-31", "{place}");
-        }
-        for node in machine.nodes() {
-            let cpumap = root.join(format!("sys/devices/system/node/node{}/cpumap", node.os_index));
-            // A kernel without NUMA has no such file; hwloc then makes one node of the whole machine.
-            let own = fs::read_to_string(cpumap).map_or(machine.cpus(), |text| kernel_cpus(&text));
-            // What was worked out from hwloc's view is what the kernel said itself.
-            assert_eq!(node.cpus, own.and(&machine.cpus()), "{place} node {}", node.os_index);
-        }
+        assert_as_the_kernel_says(&path, &root, &machine);
+    }
+}
+
+fn assert_as_the_kernel_says(path: &Path, root: &Path, machine: &Machine) {
+    let place = path.display();
+    if path.to_string_lossy().contains("offlines") {
+        // Offline CPUs are named, not lost: the online set of this capture is 0x9fdb of 16.
+        assert_eq!(machine.cpus().to_string(), "0-1,3-4,6-12,15", "{place}");
+        assert_eq!(machine.offline_cpus.to_string(), "2,5,13-14", "{place}");
+    }
+    if path.to_string_lossy().contains("cgroup2") {
+        assert_eq!(machine.allowed_cpus.to_string(), "0-5", "{place}");
+        assert_eq!(machine.forbidden_cpus().to_string(), "6-31", "{place}");
+    }
+    for node in machine.nodes() {
+        let cpumap = root.join(format!("sys/devices/system/node/node{}/cpumap", node.os_index));
+        // A kernel without NUMA has no such file; hwloc then makes one node of the whole machine.
+        let own = fs::read_to_string(cpumap).map_or(machine.cpus(), |text| kernel_cpus(&text));
+        // What was worked out from hwloc's view is what the kernel said itself.
+        assert_eq!(node.cpus, own.and(&machine.cpus()), "{place} node {}", node.os_index);
     }
 }
 
@@ -112,25 +194,42 @@ fn kernel_cpus(text: &str) -> CpuList {
         .collect()
 }
 
+fn refused(from: &Path) -> String {
+    let output = hwinfo(from, &[]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{}", from.display());
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
 fn an_export_of_a_later_hwloc_is_refused_with_its_version() {
-    for path in exports().into_iter().filter(|path| is_later_version(path)) {
-        let error = hwinfo::describe(&Source::Xml(path), "export").unwrap_err().to_string();
+    for path in files("xml", "xml").into_iter().filter(|path| is_later_version(path)) {
+        let error = refused(&path);
         assert!(error.contains("hwloc XML of version 3.0") && error.contains("export it again"), "{error}");
     }
 }
 
 #[test]
 fn a_truncated_export_is_refused() {
-    for path in exports().into_iter().filter(|path| !is_later_version(path)) {
-        let text = fs::read_to_string(&path).unwrap();
+    for path in exports() {
+        let text = fs::read(&path).unwrap();
         let cut = tempfile::NamedTempFile::new().unwrap();
-        let mut middle = text.len() / 2;
-        while !text.is_char_boundary(middle) {
-            middle -= 1;
+        for length in [text.len() / 3, text.len() / 2, text.len() - 20] {
+            fs::write(cut.path(), &text[..length]).unwrap();
+            let error = refused(cut.path());
+            assert!(error.contains("cut short") || error.contains("UTF-8"), "{}: {error}", path.display());
         }
-        fs::write(cut.path(), &text[..middle]).unwrap();
-        let error = hwinfo::describe(&Source::Xml(cut.path().into()), "export").unwrap_err().to_string();
-        assert!(error.contains("hwloc refuses it"), "{}: {error}", path.display());
+    }
+}
+
+#[test]
+fn a_truncated_capture_is_refused() {
+    for path in files("linux", "bz2") {
+        let bytes = fs::read(&path).unwrap();
+        let cut = tempfile::NamedTempFile::new().unwrap();
+        for length in [4, bytes.len() / 2] {
+            fs::write(cut.path(), &bytes[..length]).unwrap();
+            let error = refused(cut.path());
+            assert!(error.contains("not a whole tar"), "{}: {error}", path.display());
+        }
     }
 }

@@ -4,6 +4,7 @@ mod captures;
 mod command;
 mod facts;
 mod facts_here;
+mod sources;
 mod trees;
 
 use damocles_worker::{

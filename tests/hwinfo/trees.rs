@@ -1,7 +1,7 @@
 //! Trees of described machines, line for line.
 
 use crate::{assert_reads_back, synthetic, tree};
-use damocles_worker::{machine, units::NodeId};
+use damocles_worker::{hwinfo, machine, units::NodeId};
 use insta::assert_snapshot;
 
 #[test]
@@ -258,4 +258,34 @@ fn offline_and_forbidden_cpus_are_told() {
     assert_eq!(machine.usable_cores().len(), 6);
     let tree = tree(&machine);
     assert!(tree.ends_with("\nOffline CPUs: 64-65\nCPUs forbidden by the cgroup: 6-63\n"), "{tree}");
+}
+
+#[test]
+fn long_lines_become_ranges_that_a_cpuset_takes() {
+    let cores = |line: &str| {
+        let tree = tree(&synthetic(line));
+        tree.lines().last().unwrap().trim_start_matches(['└', '─', ' ']).to_owned()
+    };
+    assert_eq!(cores("core:8 pu:1").matches(" + ").count(), 7, "eight are listed one by one");
+    assert_eq!(cores("core:16 pu:1"), "PU #0-15 (16)");
+    let apart = (0..16).flat_map(|core| [core, core + 64]).map(|cpu| cpu.to_string()).collect::<Vec<_>>().join(",");
+    let filler = (16..64).flat_map(|core| [core, core + 64]).map(|cpu| cpu.to_string()).collect::<Vec<_>>().join(",");
+    let line = format!("pack:4 core:16 pu:2(indexes={apart},{filler})");
+    assert!(tree(&synthetic(&line)).contains("PU #0-15 + siblings #64-79 (16 cores)\n"));
+    assert_eq!(cores("core:16 pu:2"), "PU #0-31 (16 cores, siblings are neighbours: #0/#1 + #2/#3 + …)");
+}
+
+#[test]
+fn colours_are_only_written_for_a_terminal() {
+    let machine = synthetic("pack:1 l3:1 core:1 pu:1");
+    let mut out = Vec::new();
+    hwinfo::write_painted_tree(&machine, hwinfo::Paint::Terminal, &mut out).unwrap();
+    let painted = String::from_utf8(out).unwrap();
+    assert!(painted.contains("\x1b[1mPackage\x1b[0m"), "{painted}");
+    let mut plain = painted;
+    for code in ["\x1b[1m", "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[0m"] {
+        plain = plain.replace(code, "");
+    }
+    assert_eq!(plain, tree(&machine));
+    assert!(!tree(&machine).contains('\x1b'));
 }

@@ -1,0 +1,173 @@
+//! How long `hwinfo` takes as a whole process, against `lstopo-no-graphics` on the same input, and how much memory.
+//!
+//! ```text
+//! cargo bench --profile dev --bench hwinfo          this machine, a synthetic line
+//! DAMOCLES_TEST_TOPOLOGIES=folder cargo bench …     and every export and capture in that folder
+//! ```
+//!
+//! Pairs of runs take turns, so that what else the machine does falls on both; the medians are compared. Captures
+//! are given as folders: unpacking is not hwloc's work, but the second process start is ours and counts. Exit code 1
+//! when hwinfo is slower or larger than promised.
+
+use nix::sys::resource::{UsageWho, getrusage};
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+const PAIRS: usize = 41;
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Said before the command whose memory is wanted: then this program runs it and prints its peak.
+const PEAK: &str = "--peak-of";
+
+/// Something to look at, as each of the two is told of it.
+struct Input {
+    name: String,
+    ours: Vec<OsString>,
+    theirs: Vec<OsString>,
+    /// The environment that makes lstopo look at a captured tree.
+    root: Option<PathBuf>,
+    /// What goes away with the input.
+    _unpacked: Option<tempfile::TempDir>,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    match args.split_first() {
+        Some((word, command)) if word == PEAK => peak(command),
+        _ => compare(),
+    }
+}
+
+fn compare() -> ExitCode {
+    let mut out = io::stdout();
+    if Command::new("lstopo-no-graphics").arg("--version").output().is_err() {
+        let _ = writeln!(out, "lstopo-no-graphics is not installed (Debian: hwloc-nox): nothing to compare with");
+        return ExitCode::from(2);
+    }
+    let mut is_good = true;
+    let _ = writeln!(out, "{:<44} {:>10} {:>10} {:>6} {:>9}", "input", "hwinfo ms", "lstopo ms", "ratio", "peak MiB");
+    for input in inputs() {
+        let (ours, theirs) = medians(&input);
+        let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+        let bytes = peak_of(&input);
+        is_good &= ratio <= 1.0 && bytes <= MEMORY_BYTES_MAX;
+        let _ = writeln!(
+            out,
+            "{:<44} {:>10.2} {:>10.2} {ratio:>6.2} {:>9.1}",
+            input.name,
+            ours.as_secs_f64() * 1e3,
+            theirs.as_secs_f64() * 1e3,
+            bytes as f64 / f64::from(1 << 20)
+        );
+    }
+    ExitCode::from(u8::from(!is_good))
+}
+
+fn util() -> &'static str {
+    env!("CARGO_BIN_EXE_damocles-worker-util")
+}
+
+fn inputs() -> Vec<Input> {
+    let line = "pack:2 [numa(memory=270119186432)] l3:16(size=33554432) core:8 pu:2";
+    let mut inputs = vec![
+        input("this machine".into(), vec![], vec![]),
+        input("synthetic, 512 CPUs".into(), vec!["--from".into(), line.into()], vec!["-i".into(), line.into()]),
+    ];
+    let Some(folder) = std::env::var_os("DAMOCLES_TEST_TOPOLOGIES").map(PathBuf::from) else { return inputs };
+    for path in files(&folder.join("xml")).into_iter().filter(|path| !path.to_string_lossy().ends_with(".v3.xml")) {
+        inputs.push(input(name(&path), vec!["--from".into(), path.clone().into()], vec!["-i".into(), path.into()]));
+    }
+    inputs.extend(files(&folder.join("linux")).iter().filter_map(|path| unpacked(path)));
+    inputs
+}
+
+fn input(name: String, ours: Vec<OsString>, theirs: Vec<OsString>) -> Input {
+    Input { name, ours, theirs, root: None, _unpacked: None }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files
+}
+
+fn unpacked(tar: &Path) -> Option<Input> {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).ok()?;
+    let status = Command::new("tar").arg("xjf").arg(tar).arg("-C").arg(folder.path()).status().ok()?;
+    let root = files(folder.path()).into_iter().next().filter(|_| status.success())?;
+    Some(Input {
+        name: name(tar),
+        ours: vec!["--from".into(), root.clone().into()],
+        theirs: vec![],
+        root: Some(root),
+        _unpacked: Some(folder),
+    })
+}
+
+fn ours(input: &Input) -> Command {
+    let mut command = Command::new(util());
+    command.arg("hwinfo").args(&input.ours);
+    command
+}
+
+fn theirs(input: &Input) -> Command {
+    let mut command = Command::new("lstopo-no-graphics");
+    command.args(&input.theirs);
+    if let Some(root) = &input.root {
+        command.env("HWLOC_FSROOT", root).env("HWLOC_COMPONENTS", "linux,stop").env("HWLOC_THISSYSTEM", "0");
+    }
+    command
+}
+
+fn medians(input: &Input) -> (Duration, Duration) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        first.push(timed(ours(input)));
+        second.push(timed(theirs(input)));
+    }
+    (median(first), median(second))
+}
+
+fn timed(mut command: Command) -> Duration {
+    let began = Instant::now();
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let took = began.elapsed();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?} failed");
+    took
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// The peak of hwinfo and its child, whichever is larger, asked of the kernel by a process that has no other children.
+fn peak_of(input: &Input) -> u64 {
+    let output = std::env::current_exe().and_then(|own| {
+        Command::new(own).arg(PEAK).arg(util()).arg("hwinfo").args(&input.ours).stderr(Stdio::inherit()).output()
+    });
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.trim().parse().unwrap_or(u64::MAX)
+}
+
+fn peak(command: &[OsString]) -> ExitCode {
+    let Some((program, args)) = command.split_first() else { return ExitCode::from(2) };
+    let status = Command::new(program).args(args).stdout(Stdio::null()).status();
+    match (status, getrusage(UsageWho::RUSAGE_CHILDREN)) {
+        (Ok(status), Ok(usage)) if status.success() => {
+            // Linux counts it in KiB.
+            let _ = writeln!(io::stdout(), "{}", usage.max_rss() as u64 * 1024);
+            ExitCode::SUCCESS
+        }
+        _ => ExitCode::from(2),
+    }
+}

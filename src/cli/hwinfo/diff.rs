@@ -1,0 +1,99 @@
+//! `hwinfo diff`: what differs between two machines of a fleet.
+
+use crate::{
+    cli::{Exit, Io},
+    hwinfo::{self, Comparison},
+    machine::Machine,
+};
+use anyhow::Result;
+use serde_json::json;
+use tabled::{
+    Table,
+    builder::Builder,
+    settings::{Style, Width, object::Columns},
+};
+
+/// No side of the table is wider.
+const CELL_WIDTH: usize = 60;
+
+/// Tell what differs between two machines
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  damocles-worker-util hwinfo diff sealer-1.json sealer-2.json
+  damocles-worker-util hwinfo diff --all --json before.json after.json
+
+Each machine is what `hwinfo --json` printed on it, or any other source that `hwinfo --from` takes. Names, free space and memory that differs by less than a
+kernel keeps for itself are passed over; --all tells them too.
+Exit code: 0 alike, 1 they differ, 2 could not compare.")]
+pub struct Args {
+    /// The first machine: a machine.json, or any source that --from takes
+    #[arg(value_name = "A")]
+    a: String,
+    /// The second machine
+    #[arg(value_name = "B")]
+    b: String,
+    /// Tell also what differs between any two machines
+    #[arg(long)]
+    all: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, as_json: bool, io: &mut Io) -> Result<Exit> {
+    let machines = [super::look(Some(&args.a), false, io)?.machine, super::look(Some(&args.b), false, io)?.machine];
+    let found = hwinfo::diff(&machines[0], &machines[1], args.all);
+    if as_json {
+        write_json(&found, io)?;
+    } else {
+        write_text(args, &machines, &found, io)?;
+    }
+    Ok(if found.differences.is_empty() { Exit::Yes } else { Exit::No })
+}
+
+fn write_json(found: &Comparison, io: &mut Io) -> Result<()> {
+    let answer = json!({
+        "same": found.differences.is_empty(),
+        "differences": found.differences,
+        "passed_over": found.passed_over,
+    });
+    serde_json::to_writer_pretty(&mut *io.out, &answer).map_err(std::io::Error::from)?;
+    writeln!(io.out)?;
+    Ok(())
+}
+
+fn write_text(args: &Args, machines: &[Machine; 2], found: &Comparison, io: &mut Io) -> Result<()> {
+    for (mark, path, machine) in [("A", &args.a, &machines[0]), ("B", &args.b, &machines[1])] {
+        writeln!(io.out, "{mark}: {path} ({})", machine.hostname)?;
+    }
+    if !found.differences.is_empty() {
+        for line in table(found).to_string().lines() {
+            writeln!(io.out, "{}", line.trim_end())?;
+        }
+    }
+    writeln!(io.out, "{}", verdict(found))?;
+    Ok(())
+}
+
+/// A row for each difference. Long lists of CPUs go over several lines.
+fn table(found: &Comparison) -> Table {
+    let mut rows = Builder::default();
+    rows.push_record(["", "A", "B"]);
+    for difference in &found.differences {
+        rows.push_record([&difference.place, &difference.a, &difference.b]);
+    }
+    let mut table = rows.build();
+    table.with(Style::blank()).modify(Columns::new(1..), Width::wrap(CELL_WIDTH).keep_words(true));
+    table
+}
+
+/// The last line.
+fn verdict(found: &Comparison) -> String {
+    let places = |count: usize| if count == 1 { "1 place".to_owned() } else { format!("{count} places") };
+    let passed = match found.passed_over {
+        0 => String::new(),
+        count => format!(" (passed over, for they differ by nature: {}; see --all)", places(count)),
+    };
+    match found.differences.len() {
+        0 => format!("The machines are alike{passed}"),
+        count => format!("The machines differ in {}{passed}", places(count)),
+    }
+}

@@ -1,0 +1,95 @@
+//! The machines: what each is, and what its kernel must say it is.
+
+use crate::{
+    checks::{Expected, slow_story, story},
+    guest::{AMD, Guest},
+};
+
+/// Everything at once: SMT, two packages of two caches each, CPUs switched off, memory without CPUs.
+#[test]
+fn a_machine_with_everything_at_once() {
+    let guest =
+        Guest { cpu: AMD, shape: [2, 2, 2, 2], nodes: &[(512, "0-7"), (512, "8-15"), (512, "")], offline: &[3, 6, 7] };
+    let expected = Expected {
+        packages: &["0-2,4-5", "8-15"],
+        l3: &["0-2", "4-5", "8-11", "12-15"],
+        nodes: &["0-2,4-5", "8-15", ""],
+        smt: true,
+        offline: "3,6-7",
+    };
+    story("everything", &guest, &expected);
+}
+
+#[test]
+fn two_packages_of_two_caches_each() {
+    let nodes = &[(768, "0-7"), (768, "8-15")];
+    let guest = Guest { cpu: AMD, shape: [2, 2, 4, 1], nodes, offline: &[] };
+    let l3 = &["0-3", "4-7", "8-11", "12-15"];
+    let expected = Expected { packages: &["0-7", "8-15"], l3, nodes: &["0-7", "8-15"], smt: false, offline: "" };
+    slow_story("epyc", &guest, &expected);
+}
+
+#[test]
+fn smt_siblings() {
+    let nodes = &[(768, "0-7"), (768, "8-15")];
+    let guest = Guest { cpu: AMD, shape: [2, 2, 2, 2], nodes, offline: &[] };
+    let l3 = &["0-3", "4-7", "8-11", "12-15"];
+    let expected = Expected { packages: &["0-7", "8-15"], l3, nodes: &["0-7", "8-15"], smt: true, offline: "" };
+    slow_story("epyc-smt", &guest, &expected);
+}
+
+/// Caches of 3, 2, 4 and 1 cores: what a cpuset must not be made of blindly.
+#[test]
+fn cpus_switched_off_leave_uneven_caches() {
+    let nodes = &[(768, "0-7"), (768, "8-15")];
+    let guest = Guest { cpu: AMD, shape: [2, 2, 4, 1], nodes, offline: &[3, 6, 7, 13, 14, 15] };
+    let expected = Expected {
+        packages: &["0-2,4-5", "8-12"],
+        l3: &["0-2", "4-5", "8-11", "12"],
+        nodes: &["0-2,4-5", "8-12"],
+        smt: false,
+        offline: "3,6-7,13-15",
+    };
+    slow_story("epyc-uneven", &guest, &expected);
+}
+
+/// SMT switched off by hand: one sibling of each core is offline.
+#[test]
+fn one_sibling_of_each_core_switched_off() {
+    let nodes = &[(768, "0-3"), (768, "4-7")];
+    let guest = Guest { cpu: AMD, shape: [2, 1, 2, 2], nodes, offline: &[1, 3, 5, 7] };
+    let expected = Expected {
+        packages: &["0,2", "4,6"],
+        l3: &["0,2", "4,6"],
+        nodes: &["0,2", "4,6"],
+        smt: false,
+        offline: "1,3,5,7",
+    };
+    slow_story("smt-off", &guest, &expected);
+}
+
+#[test]
+fn memory_without_cpus() {
+    let guest = Guest { cpu: "max", shape: [1, 1, 4, 1], nodes: &[(768, "0-3"), (768, "")], offline: &[] };
+    let expected = Expected { packages: &["0-3"], l3: &["0-3"], nodes: &["0-3", ""], smt: false, offline: "" };
+    slow_story("tier", &guest, &expected);
+}
+
+/// Four nodes in one package, one for each cache: firmware's "L3 as NUMA".
+#[test]
+fn a_node_for_each_cache() {
+    let nodes = &[(384, "0-1"), (384, "2-3"), (384, "4-5"), (384, "6-7")];
+    let guest = Guest { cpu: AMD, shape: [1, 4, 2, 1], nodes, offline: &[] };
+    let each = &["0-1", "2-3", "4-5", "6-7"];
+    let expected = Expected { packages: &["0-7"], l3: each, nodes: each, smt: false, offline: "" };
+    slow_story("l3-as-numa", &guest, &expected);
+}
+
+#[test]
+fn an_intel_machine_with_smt() {
+    let nodes = &[(768, "0-3"), (768, "4-7")];
+    let guest = Guest { cpu: "Icelake-Server", shape: [2, 1, 2, 2], nodes, offline: &[] };
+    let expected =
+        Expected { packages: &["0-3", "4-7"], l3: &["0-3", "4-7"], nodes: &["0-3", "4-7"], smt: true, offline: "" };
+    slow_story("intel-smt", &guest, &expected);
+}
