@@ -111,12 +111,36 @@ fn main_of(command: impl FnOnce(&mut Io) -> Result<Exit>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => Exit::Yes.into(),
         Err(error) => {
-            let _ = writeln!(err, "error: {error:#}");
+            let _ = writeln!(err, "error: {}", message(&error));
             Exit::CouldNot.into()
         }
     }
 }
 
+/// The error and its causes on one line, each said once: many of ours name their cause in their own text.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.contains(&cause) {
+        true => text,
+        false if text.is_empty() => cause,
+        false => format!("{text}: {cause}"),
+    })
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let cause = || io::Error::other("disk on fire");
+        assert_eq!(message(&anyhow::Error::new(cause()).context("read x")), "read x: disk on fire");
+        assert_eq!(
+            message(&anyhow::Error::new(cause()).context("read x: disk on fire; call")),
+            "read x: disk on fire; call"
+        );
+    }
 }

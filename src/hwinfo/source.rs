@@ -17,7 +17,7 @@ use crate::{
     sys::{
         Root,
         capture::{Capture, CaptureError, ChildError, Limits, Reader},
-        topology::{self, Detail, Source},
+        topology::{self, Detail, Source, Topology},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -174,13 +174,20 @@ fn described(source: &Source, name: &str, detail: Detail) -> Result<Look, Source
     let hostname = collect::recorded_hostname(&topology).unwrap_or_else(|| name.to_owned());
     let mut machine = collect(&topology, &Facts { hostname, node_cpus: None })?;
     machine.note_absent();
-    Ok(Look { machine, full: (detail == Detail::Everything).then(|| full::full(&topology)), talk: String::new() })
+    Ok(look_of(topology, machine, detail))
 }
 
 /// Looks at the machine that hwloc shows in this process; `root` is where its files are.
 fn this_machine(root: &Root, detail: Detail) -> Result<Look, CollectError> {
     let (topology, machine) = super::this_topology(root, detail)?;
-    Ok(Look { machine, full: (detail == Detail::Everything).then(|| full::full(&topology)), talk: String::new() })
+    Ok(look_of(topology, machine, detail))
+}
+
+fn look_of(topology: Topology, machine: Machine, detail: Detail) -> Look {
+    let full = (detail == Detail::Everything).then(|| full::full(&topology));
+    // Not given back: a process looks once and ends soon, and hwloc takes a twentieth of the whole time to free it.
+    std::mem::forget(topology);
+    Look { machine, full, talk: String::new() }
 }
 
 /// What the child says about a captured tree.
