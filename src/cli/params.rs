@@ -64,8 +64,11 @@ struct SizeArgs {
 struct FetchArgs {
     #[command(flatten)]
     size: SizeArgs,
-    /// Where content ids are appended to [default: IPFS_GATEWAY, else https://proofs.filecoin.io/ipfs/]
-    #[arg(long)]
+    // Not a doc comment: rustdoc would take the address for a link that is not marked as one.
+    #[arg(
+        long,
+        help = "Where content ids are appended to [default: IPFS_GATEWAY, else https://proofs.filecoin.io/ipfs/]"
+    )]
     gateway: Option<String>,
     /// Also the parameters of PoSt and sector updates
     #[arg(long)]
