@@ -17,6 +17,7 @@
 
 mod check;
 mod parse;
+pub mod pc1_units;
 mod query;
 
 pub use check::Broken;
@@ -72,7 +73,7 @@ pub struct Part {
 }
 
 /// What a part is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartKind {
     /// The root.

@@ -1,0 +1,14 @@
+//! The cpuset check and the arithmetic under it, on described machines.
+
+mod vectors;
+
+use damocles_worker::{hwinfo, machine::Machine, sys::topology::Source, units::CpuList};
+
+/// The machine of a synthetic line.
+fn synthetic(line: &str) -> Machine {
+    hwinfo::describe(&Source::Synthetic(line.into()), "synthetic").unwrap()
+}
+
+fn cpus(text: &str) -> CpuList {
+    text.parse().unwrap()
+}
