@@ -1,6 +1,7 @@
 //! Shows a machine: looks at it through hwloc, keeps it as the `machine` contract, prints it as a tree.
 
 mod collect;
+pub mod cpuset;
 mod tree;
 
 pub use collect::{CollectError, Facts, collect, describe};

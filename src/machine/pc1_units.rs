@@ -27,10 +27,12 @@
 
 use super::{Core, Machine, Part, PartKind};
 use crate::units::{CpuList, ParseError};
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// Whose binding of PC1 threads to cores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Prover {
     /// rust-fil-proofs since its pull request 1633.
     #[default]
@@ -52,11 +54,13 @@ pub struct Pc1Units {
     pub level: PartKind,
     /// The groups with a visible core, in the order of the tree.
     pub groups: Vec<Group>,
+    /// How many units the cores give before any is lost to a mistaken number; none for a prover that panics.
+    pub units_due: usize,
     pub outcome: Outcome,
 }
 
 /// A shared cache, or what stands for it, as the cpuset takes from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
     pub kind: PartKind,
     /// The operating system's number, where it has one.
@@ -83,7 +87,7 @@ pub enum Outcome {
 }
 
 /// The cores that one PC1 task is bound to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unit {
     /// The OS CPUs of its threads, the hashing one first.
     pub cpus: Vec<u32>,
@@ -196,8 +200,13 @@ pub fn pc1_units(machine: &Machine, cpuset: &CpuList, prover: Prover, producers:
         Prover::Own => Outcome::Units(own_units(&seen, cores_per_unit)),
         Prover::Stock | Prover::StockDamocles => stock_units(prover, &seen, groups.len(), &cpus, cores_per_unit),
     };
+    let units_due = match &outcome {
+        Outcome::NoCores | Outcome::Panics => 0,
+        Outcome::Units(units) if prover == Prover::Own => units.len(),
+        Outcome::Units(_) => groups.len().max(1) * (seen.len() / groups.len().max(1) / cores_per_unit),
+    };
     let level = level.map_or(PartKind::Machine, |level| level.kind);
-    Pc1Units { cpus, cores: seen.len(), level, groups, outcome }
+    Pc1Units { cpus, cores: seen.len(), level, groups, units_due, outcome }
 }
 
 /// One level of the tree. Parts of a kind within parts of the same kind are levels of their own.

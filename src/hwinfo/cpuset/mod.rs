@@ -1,0 +1,47 @@
+//! Judges a cpuset before a processor gets it: what it is on this machine, and what the prover would do with it.
+//!
+//! ```text
+//! machine + cpuset ─► set (groups, nodes, siblings, what cannot be used) ┐
+//!                     pc1_units (what the prover forms)                  ├─► judge ─► Verdict
+//!                                        suggest (nearest good sets) ◄───┴──────────► report
+//!                     config: a Verdict per processor, and the overlaps between them
+//! ```
+//!
+//! A *hard* finding ends the processor at its start; a *silent* one lets it run slower than it should, and
+//! nobody says so; both make a set not good. *Advice* does not. Whatever is suggested has been judged good by
+//! the same function first. Pure: facts come as a `Machine`.
+
+mod config;
+mod judge;
+mod report;
+mod set;
+mod suggest;
+mod words;
+
+pub use config::{ConfigVerdict, Overlap, ProcessorVerdict, judge_config};
+pub use judge::{Finding, Severity, Verdict, judge};
+pub use report::{write_config, write_suggestions, write_verdict};
+pub use set::{NodeShare, SetFacts};
+pub use suggest::{Nearest, Suggestion, suggest};
+
+use crate::{machine::pc1_units::Prover, worker_config::StageName};
+
+/// What a cpuset is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub stage: StageName,
+    pub prover: Prover,
+    /// Helper threads of a PC1 task, each with a core of its own.
+    pub producers: usize,
+    /// Tasks at once; absent: not asked.
+    pub concurrent: Option<usize>,
+    /// Sets are meant to hold all SMT siblings of their cores, not one CPU per core.
+    pub smt: bool,
+}
+
+impl Question {
+    /// PC1 with the prover's own default of producers.
+    pub fn pc1(prover: Prover) -> Self {
+        Self { stage: StageName::Pc1, prover, producers: prover.default_producers(), concurrent: None, smt: false }
+    }
+}
