@@ -78,7 +78,8 @@ pub fn run(args: &Args, machine: &Machine, as_json: bool, io: &mut Io) -> Result
 impl Args {
     fn question(&self) -> Question {
         Question {
-            stage: self.stage,
+            stage: Some(self.stage),
+            multicore: true,
             prover: self.prover,
             producers: self.producers.unwrap_or_else(|| self.prover.default_producers()),
             concurrent: self.concurrent,
@@ -88,8 +89,8 @@ impl Args {
 }
 
 fn run_suggest(tasks: usize, machine: &Machine, question: &Question, as_json: bool, io: &mut Io) -> Result<Exit> {
-    if question.stage != StageName::Pc1 {
-        bail!("suggest sets for {}: only pc1 is bound to units; leave out --stage", question.stage);
+    if !question.forms_units() {
+        bail!("suggest sets for {}: only pc1 is bound to units; leave out --stage", question.stage_name());
     }
     let sets = cpuset::suggest(machine, tasks, question);
     if as_json {

@@ -120,6 +120,14 @@ impl Prover {
             Self::Own => 0,
         }
     }
+
+    /// With fewer a task never ends: the stock library's hashing thread waits for nodes that nobody prepares.
+    pub const fn least_producers(self) -> usize {
+        match self {
+            Self::Stock | Self::StockDamocles => 1,
+            Self::Own => 0,
+        }
+    }
 }
 
 impl fmt::Display for Prover {
@@ -407,10 +415,10 @@ fn own_units(seen: &[Seen], cores_per_unit: usize) -> Vec<Unit> {
     let mut units: Vec<(usize, usize, Unit)> = Vec::new();
     for cores in groups.values() {
         for (round, run) in cores.chunks_exact(cores_per_unit).enumerate() {
-            units.push((round, run[0], unit(seen, run, cores_per_unit)));
+            units.push((round, cores[0], unit(seen, run, cores_per_unit)));
         }
     }
-    units.sort_by_key(|(round, first, _)| (*round, *first));
+    units.sort_by_key(|(round, group_start, _)| (*round, *group_start));
     units.into_iter().map(|(_, _, unit)| unit).collect()
 }
 

@@ -1,5 +1,7 @@
 //! The cpuset check and the arithmetic under it, on described machines.
 
+mod brute;
+mod random;
 mod vectors;
 
 use damocles_worker::{hwinfo, machine::Machine, sys::topology::Source, units::CpuList};

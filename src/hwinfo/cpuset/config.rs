@@ -78,19 +78,23 @@ pub fn judge_config(machine: &Machine, config: &WorkerConfig, question: &Questio
         let judged = judge_processor(machine, path, None, processor, None, question);
         placed.push(Placed { stage: None, processor, judged });
     }
-    let overlaps = overlaps(&placed, processors);
+    let overlaps = overlaps(machine, &placed, processors);
     let judged: Vec<ProcessorVerdict> = placed.into_iter().map(|placed| placed.judged).collect();
     let bad = judged.iter().filter(|processor| !processor.is_good()).count();
     let clashes = overlaps.iter().filter(|overlap| !overlap.good).count();
     ConfigVerdict {
         good: bad + clashes == 0,
-        sentence: format!(
-            "{bad} of {} not good, {clashes} of {} not in order",
-            count(judged.len(), "processor"),
-            count(overlaps.len(), "overlap")
-        ),
+        sentence: sentence(bad, judged.len(), clashes, overlaps.len()),
         processors: judged,
         overlaps,
+    }
+}
+
+fn sentence(bad: usize, processors: usize, clashes: usize, overlaps: usize) -> String {
+    let (processors, overlaps) = (count(processors, "processor"), count(overlaps, "overlap"));
+    match bad + clashes {
+        0 => format!("{processors} good, {overlaps} in order"),
+        _ => format!("{bad} of {processors} not good, {clashes} of {overlaps} not in order"),
     }
 }
 
@@ -115,19 +119,26 @@ fn judge_processor(
             text: format!("{MULTICORE} is not set here: PC1 runs on one core per task and is bound to none"),
         });
     }
+    if let Some(bin) = processor.bin.as_ref().filter(|_| binds) {
+        findings.push(Finding {
+            severity: Severity::Advice,
+            code: "other-program",
+            text: format!("{} binds as it likes: judged as if it were the {} prover", bin.display(), question.prover),
+        });
+    }
     let producers = processor.envs.get(PRODUCERS).and_then(|value| value.trim().parse().ok());
     let tasks = match (processor.concurrent, limit) {
         (Some(own), Some(limit)) => Some(own.min(limit)),
         (own, limit) => own.or(limit),
     };
     let asked = Question {
-        stage: if binds { StageName::Pc1 } else { stage.filter(|_| !is_pc1).unwrap_or(StageName::AddPieces) },
+        stage,
+        multicore: binds,
         producers: producers.unwrap_or(question.producers),
         concurrent: tasks.filter(|_| binds).map(|tasks| tasks as usize),
         ..*question
     };
-    let mut verdict = judge(machine, &cpuset, &asked);
-    verdict.stage = stage.map_or("sealing_daemons", StageName::name);
+    let verdict = judge(machine, &cpuset, &asked);
     findings.extend(preferred_node(machine, processor, &verdict));
     ProcessorVerdict { path, has_cpuset: processor.cgroup.cpuset.is_some(), findings, verdict }
 }
@@ -148,7 +159,7 @@ fn preferred_node(machine: &Machine, processor: &Processor, verdict: &Verdict) -
     (here < verdict.set.cores).then_some(Finding { severity: Severity::Advice, code: "other-node", text })
 }
 
-fn overlaps(placed: &[Placed], processors: &Processors) -> Vec<Overlap> {
+fn overlaps(machine: &Machine, placed: &[Placed], processors: &Processors) -> Vec<Overlap> {
     let mut found = Vec::new();
     for (i, first) in placed.iter().enumerate() {
         for second in &placed[i + 1..] {
@@ -156,7 +167,9 @@ fn overlaps(placed: &[Placed], processors: &Processors) -> Vec<Overlap> {
                 continue;
             };
             let cpus = one.and(other);
-            if !cpus.is_empty() {
+            if cpus.is_empty() {
+                found.extend(siblings(machine, first, second, one, other));
+            } else {
                 found.push(overlap(first, second, cpus, processors));
             }
         }
@@ -170,6 +183,20 @@ fn overlap(first: &Placed, second: &Placed, cpus: CpuList, processors: &Processo
         None => at_once(first, second, &cpus),
     };
     Overlap { first: first.judged.path.clone(), second: second.judged.path.clone(), cpus, good, reason }
+}
+
+/// Two sets without a common CPU can still share cores.
+fn siblings(machine: &Machine, first: &Placed, second: &Placed, one: &CpuList, other: &CpuList) -> Option<Overlap> {
+    let cores = machine.cores().into_iter().map(|core| &core.cpus);
+    let shared: Vec<&CpuList> = cores.filter(|cpus| !cpus.and(one).is_empty() && !cpus.and(other).is_empty()).collect();
+    let cpus: CpuList = shared.iter().flat_map(|cpus| cpus.and(&one.or(other)).iter().collect::<Vec<_>>()).collect();
+    (!shared.is_empty()).then(|| Overlap {
+        first: first.judged.path.clone(),
+        second: second.judged.path.clone(),
+        cpus,
+        good: true,
+        reason: format!("no CPU, but siblings of {}: each slows the other", count(shared.len(), "core")),
+    })
 }
 
 /// Why the two never run at once.

@@ -12,7 +12,6 @@ use crate::{
         pc1_units::{Group, Outcome, Pc1Units, Prover, Unit, pc1_units},
     },
     units::CpuList,
-    worker_config::StageName,
 };
 use serde::Serialize;
 
@@ -92,8 +91,7 @@ pub fn judge(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdic
 /// Judges without a look at other sets.
 pub(super) fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdict {
     let set = SetFacts::of(machine, cpuset);
-    let units =
-        (question.stage == StageName::Pc1).then(|| pc1_units(machine, cpuset, question.prover, question.producers));
+    let units = question.forms_units().then(|| pc1_units(machine, cpuset, question.prover, question.producers));
     let mut findings: Vec<Finding> = unusable(cpuset, &set).into_iter().collect();
     if !set.usable.is_empty() {
         findings.extend(units.iter().flat_map(|units| of_units(machine, cpuset, units, question)));
@@ -108,7 +106,7 @@ pub(super) fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Questi
     let pc1 = units.map(|units| pc1_facts(units, question));
     Verdict {
         cpuset: cpuset.clone(),
-        stage: question.stage.name(),
+        stage: question.stage_name(),
         good,
         sentence,
         findings,
@@ -171,7 +169,7 @@ fn of_set(set: &SetFacts, question: &Question) -> Vec<Finding> {
         );
         findings.extend(finding(Severity::Advice, "crosses-nodes", text));
     }
-    if !question.smt && !set.second_siblings.is_empty() && question.stage == StageName::Pc1 {
+    if !question.smt && !set.second_siblings.is_empty() && question.forms_units() {
         let text = format!(
             "{} ({}) are second siblings of cores in the set: units count cores, not threads",
             count(set.second_siblings.len(), "CPU"),
@@ -193,6 +191,7 @@ fn of_set(set: &SetFacts, question: &Question) -> Vec<Finding> {
 /// What the PC1 prover does wrong with the set.
 fn of_units(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, question: &Question) -> Vec<Finding> {
     let found = [
+        no_producers(question),
         panics(units, question),
         zero_units(units, question),
         lost_units(units, question),
@@ -202,6 +201,7 @@ fn of_units(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, question: &Qu
         floating_tasks(machine, cpuset, units, question),
         partial_groups(units),
         units_across_caches(units),
+        no_l3(machine, units),
     ];
     found.into_iter().flatten().collect()
 }
@@ -210,6 +210,16 @@ fn of_units(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, question: &Qu
 fn cores_in_groups(units: &Pc1Units) -> String {
     let groups = count(units.groups.len(), noun(units.level));
     format!("{} in {groups} ({})", count(units.cores, "core"), shares(&units.groups))
+}
+
+fn no_producers(question: &Question) -> Option<Finding> {
+    let least = question.prover.least_producers();
+    let text = format!(
+        "{}: the {} prover's hashing thread waits forever for nodes that nobody prepares, {least} is the least",
+        count(question.producers, "producer"),
+        question.prover
+    );
+    finding(Severity::Hard, "no-producers", text).filter(|_| question.producers < least)
 }
 
 fn panics(units: &Pc1Units, question: &Question) -> Option<Finding> {
@@ -235,7 +245,7 @@ fn zero_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
     }
     let text = if units.units_due == 0 {
         format!(
-            "0 units, every task runs unbound: a unit takes {} ({} + 1), {}",
+            "0 units, every task runs unbound: a unit takes {} ({} + 1), the set has {}",
             count(question.producers.saturating_add(1), "core"),
             count(question.producers, "producer"),
             cores_in_groups(units),
@@ -309,7 +319,7 @@ fn floating_tasks(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, questio
     if floating == 0 {
         return None;
     }
-    let fewer = (0..question.producers)
+    let fewer = (question.prover.least_producers()..question.producers)
         .rev()
         .find(|producers| pc1_units(machine, cpuset, question.prover, *producers).floating(tasks) == 0);
     let hint = fewer.map(|producers| format!("; {} would do", count(producers, "producer"))).unwrap_or_default();
@@ -341,6 +351,11 @@ fn units_across_caches(units: &Pc1Units) -> Option<Finding> {
         count(units.units().len(), "unit")
     );
     finding(Severity::Advice, "units-across-l3", text).filter(|_| across > 0)
+}
+
+fn no_l3(machine: &Machine, units: &Pc1Units) -> Option<Finding> {
+    let text = format!("this machine tells of no L3 cache: the {} stands for it", noun(units.level));
+    finding(Severity::Advice, "no-l3", text).filter(|_| units.cores > 1 && machine.l3_groups().is_empty())
 }
 
 fn all_good(set: &SetFacts, units: Option<&Pc1Units>, question: &Question) -> String {

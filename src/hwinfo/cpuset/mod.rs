@@ -29,7 +29,10 @@ use crate::{machine::pc1_units::Prover, worker_config::StageName};
 /// What a cpuset is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    pub stage: StageName,
+    /// Absent: a helper that runs beside the stages.
+    pub stage: Option<StageName>,
+    /// Whether PC1 runs multi-core, so that its tasks are bound to units.
+    pub multicore: bool,
     pub prover: Prover,
     /// Helper threads of a PC1 task, each with a core of its own.
     pub producers: usize,
@@ -42,6 +45,23 @@ pub struct Question {
 impl Question {
     /// PC1 with the prover's own default of producers.
     pub fn pc1(prover: Prover) -> Self {
-        Self { stage: StageName::Pc1, prover, producers: prover.default_producers(), concurrent: None, smt: false }
+        Self {
+            stage: Some(StageName::Pc1),
+            multicore: true,
+            prover,
+            producers: prover.default_producers(),
+            concurrent: None,
+            smt: false,
+        }
+    }
+
+    /// Whether its tasks are bound to units.
+    pub fn forms_units(&self) -> bool {
+        self.stage == Some(StageName::Pc1) && self.multicore
+    }
+
+    /// The stage's name.
+    pub fn stage_name(&self) -> &'static str {
+        self.stage.map_or("sealing_daemons", StageName::name)
     }
 }

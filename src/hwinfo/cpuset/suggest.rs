@@ -14,12 +14,11 @@ use crate::{
         pc1_units::{Group, pc1_units},
     },
     units::{CpuList, NodeId},
-    worker_config::StageName,
 };
 use serde::Serialize;
 
-/// Runs that do not begin at the first group are tried in the order of their distance, and no more than so many.
-const TRIES_MAX: usize = 200;
+/// No more runs than so many are judged, of those from the first group and of the others.
+const TRIES_MAX: usize = 64;
 /// More rows than this help nobody to choose.
 const LISTED_MAX: usize = 16;
 
@@ -63,17 +62,18 @@ impl Nearest {
 
 /// The good sets nearest to `cpuset`.
 pub(super) fn nearest(machine: &Machine, cpuset: &CpuList, question: &Question) -> Nearest {
-    if question.stage != StageName::Pc1 {
+    if !question.forms_units() {
         return usable_part(machine, cpuset, question);
     }
     let tries = producers_to_try(machine, question);
-    let found = tries.into_iter().map(|question| nearest_runs(machine, cpuset, &question));
-    found.into_iter().find(|nearest| nearest.iter().next().is_some()).unwrap_or_default()
+    let asked = question.producers;
+    let mut found = tries.into_iter().map(|question| nearest_runs(machine, cpuset, &question, asked));
+    found.find(|nearest| nearest.iter().next().is_some()).unwrap_or_default()
 }
 
 /// Sets that hold `tasks` concurrent tasks, those within one node first. Empty where no set does.
 pub fn suggest(machine: &Machine, tasks: usize, question: &Question) -> Vec<Suggestion> {
-    if question.stage != StageName::Pc1 || tasks == 0 {
+    if !question.forms_units() || tasks == 0 {
         return Vec::new();
     }
     let asked = Question { concurrent: Some(tasks), ..*question };
@@ -85,15 +85,16 @@ pub fn suggest(machine: &Machine, tasks: usize, question: &Question) -> Vec<Sugg
 /// cache are the field's proven choice; else the most that fit.
 fn producers_to_try(machine: &Machine, question: &Question) -> Vec<Question> {
     let largest = whole_machine(machine, question).iter().map(|group| group.cores).max().unwrap_or(1);
-    let fitting = question.producers.min(largest);
-    let mut fewer: Vec<usize> = (0..fitting).rev().collect();
+    let least = question.prover.least_producers();
+    let mut fewer: Vec<usize> = (least..question.producers.min(largest)).rev().collect();
     if largest <= 4
         && let Some(one) = fewer.iter().position(|producers| *producers == 1)
     {
         fewer[..=one].rotate_right(1);
     }
-    let other = fewer.into_iter().map(|producers| Question { producers, ..*question });
-    std::iter::once(*question).chain(other).collect()
+    let producers = std::iter::once(question.producers).chain(fewer);
+    let fitting = producers.filter(|producers| (least..largest).contains(producers));
+    fitting.map(|producers| Question { producers, ..*question }).collect()
 }
 
 /// The groups of all usable cores.
@@ -133,7 +134,7 @@ struct Run {
     distance: usize,
 }
 
-fn nearest_runs(machine: &Machine, cpuset: &CpuList, question: &Question) -> Nearest {
+fn nearest_runs(machine: &Machine, cpuset: &CpuList, question: &Question, asked: usize) -> Nearest {
     let size = SetFacts::of(machine, cpuset).cores + cpuset.minus(&machine.cpus()).len();
     for all_siblings in forms(machine, question) {
         let blocks = blocks(machine, question, all_siblings);
@@ -145,7 +146,8 @@ fn nearest_runs(machine: &Machine, cpuset: &CpuList, question: &Question) -> Nea
         };
         let found = Nearest {
             smaller: pick(std::cmp::Ordering::Less),
-            same_size: pick(std::cmp::Ordering::Equal).filter(|found| found.cpuset != *cpuset),
+            same_size: pick(std::cmp::Ordering::Equal)
+                .filter(|found| found.cpuset != *cpuset || question.producers != asked),
             larger: pick(std::cmp::Ordering::Greater),
         };
         if found.iter().next().is_some() {
@@ -174,19 +176,24 @@ fn runs(blocks: &[Block], cpuset: &CpuList) -> Vec<Run> {
 
 /// The first run that is judged good: of those nearest, and of those from the first group.
 fn first_good(machine: &Machine, blocks: &[Block], runs: &[Run], question: &Question) -> Option<Suggestion> {
-    let mut tries = 0;
-    for run in runs {
-        if run.first > 0 {
-            tries += 1;
-            if tries > TRIES_MAX {
-                continue;
-            }
+    let (mut from_first, mut others) = (0, 0);
+    for run in runs.iter().filter(|run| may_hold(blocks, run, question)) {
+        let tries = if run.first == 0 { &mut from_first } else { &mut others };
+        *tries += 1;
+        if *tries > TRIES_MAX {
+            continue;
         }
         if let Some(found) = if_good(machine, &cpus_of(blocks, run), question) {
             return Some(found);
         }
     }
     None
+}
+
+/// Whether the run has cores for the tasks, as far as arithmetic tells without judging it.
+fn may_hold(blocks: &[Block], run: &Run, question: &Question) -> bool {
+    let per_block = blocks[run.first].cores / question.producers.saturating_add(1);
+    per_block * run.blocks >= question.concurrent.unwrap_or(1)
 }
 
 fn cpus_of(blocks: &[Block], run: &Run) -> CpuList {
