@@ -1,8 +1,11 @@
 //! The cpuset check and the arithmetic under it, on described machines.
 
 mod brute;
+mod command;
+mod config;
 mod random;
 mod vectors;
+mod verdicts;
 
 use damocles_worker::{hwinfo, machine::Machine, sys::topology::Source, units::CpuList};
 

@@ -60,6 +60,14 @@ struct Placed<'c> {
     judged: ProcessorVerdict,
 }
 
+impl Placed<'_> {
+    /// The CPUs it was given, or binds threads to. One without a cpuset that binds nothing goes where there is room.
+    fn claim(&self) -> Option<&CpuList> {
+        let verdict = &self.judged.verdict;
+        self.processor.cgroup.cpuset.as_ref().or_else(|| verdict.pc1.as_ref().map(|_| &verdict.cpuset))
+    }
+}
+
 /// Judges `config` on `machine`. `question` tells the prover, the producers where a processor's environment
 /// does not, and whether sets hold siblings.
 pub fn judge_config(machine: &Machine, config: &WorkerConfig, question: &Question) -> ConfigVerdict {
@@ -138,7 +146,11 @@ fn judge_processor(
         concurrent: tasks.filter(|_| binds).map(|tasks| tasks as usize),
         ..*question
     };
-    let verdict = judge(machine, &cpuset, &asked);
+    let mut verdict = judge(machine, &cpuset, &asked);
+    if processor.cgroup.cpuset.is_none() {
+        // Nobody chose to cross nodes here.
+        verdict.findings.retain(|finding| finding.code != "crosses-nodes");
+    }
     findings.extend(preferred_node(machine, processor, &verdict));
     ProcessorVerdict { path, has_cpuset: processor.cgroup.cpuset.is_some(), findings, verdict }
 }
@@ -163,9 +175,7 @@ fn overlaps(machine: &Machine, placed: &[Placed], processors: &Processors) -> Ve
     let mut found = Vec::new();
     for (i, first) in placed.iter().enumerate() {
         for second in &placed[i + 1..] {
-            let (Some(one), Some(other)) = (&first.processor.cgroup.cpuset, &second.processor.cgroup.cpuset) else {
-                continue;
-            };
+            let (Some(one), Some(other)) = (first.claim(), second.claim()) else { continue };
             let cpus = one.and(other);
             if cpus.is_empty() {
                 found.extend(siblings(machine, first, second, one, other));
@@ -218,10 +228,10 @@ fn at_once(first: &Placed, second: &Placed, cpus: &CpuList) -> (bool, String) {
         return (false, format!("no lock keeps them apart: both use {} at once", count(cpus.len(), "CPU")));
     }
     if units.iter().all(Option::is_some) {
-        return (false, format!("both bind PC1 tasks to the same {}", count(cpus.len(), "CPU")));
+        return (false, format!("both bind PC1 tasks there: each counts all {} as its own", count(cpus.len(), "CPU")));
     }
-    let free = units.iter().flatten().fold(cpus.clone(), |free, pc1| free.and(&pc1.left_over));
-    let bound = cpus.minus(&free);
+    let bound: CpuList =
+        units.iter().flatten().flat_map(|pc1| pc1.bound.and(cpus).iter().collect::<Vec<_>>()).collect();
     if bound.is_empty() {
         let cpus = count(cpus.len(), "CPU");
         return (true, format!("by design: no PC1 unit is bound to the shared {cpus}"));

@@ -75,7 +75,9 @@ pub struct Pc1Facts {
     /// Tasks of `concurrent` that get no unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floating: Option<usize>,
-    /// CPUs of the set that no unit is bound to.
+    /// The CPUs of all cores that units are bound to, siblings included.
+    pub bound: CpuList,
+    /// CPUs of the set on the other cores: room for other stages.
     pub left_over: CpuList,
 }
 
@@ -103,7 +105,7 @@ pub(super) fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Questi
         Some(gravest) => gravest.text.clone(),
         None => all_good(&set, units.as_ref(), question),
     };
-    let pc1 = units.map(|units| pc1_facts(units, question));
+    let pc1 = units.map(|units| pc1_facts(machine, units, question));
     Verdict {
         cpuset: cpuset.clone(),
         stage: question.stage_name(),
@@ -116,8 +118,10 @@ pub(super) fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Questi
     }
 }
 
-fn pc1_facts(units: Pc1Units, question: &Question) -> Pc1Facts {
-    let bound: CpuList = units.units().iter().flat_map(|unit| unit.cpus.clone()).collect();
+fn pc1_facts(machine: &Machine, units: Pc1Units, question: &Question) -> Pc1Facts {
+    let threads: CpuList = units.units().iter().flat_map(|unit| unit.cpus.clone()).collect();
+    let cores = machine.cores().into_iter().filter(|core| !core.cpus.and(&threads).is_empty());
+    let bound: CpuList = cores.flat_map(|core| core.cpus.iter()).collect();
     Pc1Facts {
         prover: question.prover,
         producers: question.producers,
@@ -129,6 +133,7 @@ fn pc1_facts(units: Pc1Units, question: &Question) -> Pc1Facts {
         concurrent: question.concurrent,
         floating: question.concurrent.map(|tasks| units.floating(tasks)),
         left_over: units.cpus.minus(&bound),
+        bound,
         units: units.units().to_vec(),
         groups: units.groups,
     }

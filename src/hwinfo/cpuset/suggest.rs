@@ -37,7 +37,7 @@ pub struct Suggestion {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producers: Option<usize>,
     pub nodes: Vec<NodeId>,
-    /// CPUs of it that no unit is bound to: room for other stages.
+    /// CPUs of it on cores that no unit is bound to: room for other stages.
     #[serde(skip_serializing_if = "CpuList::is_empty")]
     pub left_over: CpuList,
 }
@@ -92,7 +92,7 @@ fn producers_to_try(machine: &Machine, question: &Question) -> Vec<Question> {
     {
         fewer[..=one].rotate_right(1);
     }
-    let producers = std::iter::once(question.producers).chain(fewer);
+    let producers = std::iter::once(question.producers.max(least)).chain(fewer);
     let fitting = producers.filter(|producers| (least..largest).contains(producers));
     fitting.map(|producers| Question { producers, ..*question }).collect()
 }
