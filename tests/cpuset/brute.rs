@@ -5,7 +5,7 @@
 
 use crate::random::{Shape, rng};
 use damocles_worker::{
-    hwinfo::cpuset::{Question, judge, suggest},
+    hwinfo::cpuset::{Question, judge, judge_alone, suggest},
     machine::pc1_units::{Outcome, Prover, pc1_units},
     units::CpuList,
 };
@@ -224,7 +224,7 @@ fn verdicts_agree_with_the_provers_played_through() {
         let told = format!("seed {seed}: replay with case({seed}): {set} {:?} on {:?}", case.question, case.shape);
         let found = pc1_units(&machine, &set, case.question.prover, case.question.producers);
         assert_eq!(found.cores, seen.cores.len(), "{told}");
-        let verdict = judge(&machine, &set, &case.question);
+        let verdict = judge_alone(&machine, &set, &case.question);
         if seen.cores.is_empty() {
             assert_eq!((found.outcome, verdict.good), (Outcome::NoCores, false), "{told}");
             continue;
@@ -265,7 +265,7 @@ fn whatever_is_suggested_is_good() {
         let check = |found: &damocles_worker::hwinfo::cpuset::Suggestion, concurrent| {
             let question = Question { producers: found.producers.unwrap(), concurrent, ..case.question };
             let told = format!("seed {seed}: {found:?} for {question:?} on {:?}", case.shape);
-            let verdict = judge(&machine, &found.cpuset, &question);
+            let verdict = judge_alone(&machine, &found.cpuset, &question);
             assert!(verdict.good, "{told}: {verdict:#?}");
             // By the second opinion too.
             let cpuset: Vec<u32> = found.cpuset.iter().collect();

@@ -3,6 +3,7 @@
 mod brute;
 mod command;
 mod config;
+mod docs;
 mod random;
 mod vectors;
 mod verdicts;

@@ -90,8 +90,8 @@ pub fn judge(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdic
     verdict
 }
 
-/// Judges without a look at other sets.
-pub(super) fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdict {
+/// Judges without a look at other sets: `nearest` stays empty.
+pub fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdict {
     let set = SetFacts::of(machine, cpuset);
     let units = question.forms_units().then(|| pc1_units(machine, cpuset, question.prover, question.producers));
     let mut findings: Vec<Finding> = unusable(cpuset, &set).into_iter().collect();

@@ -19,7 +19,7 @@ mod suggest;
 mod words;
 
 pub use config::{ConfigVerdict, Overlap, ProcessorVerdict, judge_config};
-pub use judge::{Finding, Severity, Verdict, judge};
+pub use judge::{Finding, Pc1Facts, Severity, Verdict, judge, judge_alone};
 pub use report::{write_config, write_suggestions, write_verdict};
 pub use set::{NodeShare, SetFacts};
 pub use suggest::{Nearest, Suggestion, suggest};

@@ -130,7 +130,8 @@ struct Run {
     first: usize,
     blocks: usize,
     cores: usize,
-    /// CPUs that are in the run or in the given set, but not in both.
+    /// CPUs of the given set that it lacks, and by how many CPUs it is larger or smaller. A run elsewhere lacks all,
+    /// and then the one of the most similar size is nearest.
     distance: usize,
 }
 
@@ -168,7 +169,12 @@ fn runs(blocks: &[Block], cpuset: &CpuList) -> Vec<Run> {
             cores += block.cores;
             cpus += block.cpus.len();
             shared += common[first + i];
-            runs.push(Run { first, blocks: i + 1, cores, distance: cpus + cpuset.len() - 2 * shared });
+            runs.push(Run {
+                first,
+                blocks: i + 1,
+                cores,
+                distance: cpuset.len() - shared + cpus.abs_diff(cpuset.len()),
+            });
         }
     }
     runs
