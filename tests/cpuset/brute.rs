@@ -102,7 +102,7 @@ type Played = (Vec<u32>, usize);
 fn play_stock(seen: &Visible, producers: usize, fork: bool) -> Option<Vec<Played>> {
     let core_count = seen.cores.len();
     let group_count = seen.groups().map_or(1, Vec::len);
-    if core_count % group_count != 0 {
+    if !core_count.is_multiple_of(group_count) {
         return None;
     }
     let cores_per_unit = producers + 1;

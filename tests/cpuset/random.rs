@@ -86,11 +86,14 @@ impl Shape {
             let mut package = part(PartKind::Package, Some(i as u32));
             for die in dies {
                 let mut inside = part(PartKind::Die, None);
-                inside.cores = die.bare.iter().map(core).collect();
+                inside.cores = die.bare.iter().map(|cpus| core(cpus)).collect();
                 inside.parts = die
                     .l3s
                     .iter()
-                    .map(|cores| Part { cores: cores.iter().map(core).collect(), ..part(PartKind::L3, None) })
+                    .map(|cores| Part {
+                        cores: cores.iter().map(|cpus| core(cpus)).collect(),
+                        ..part(PartKind::L3, None)
+                    })
                     .collect();
                 if die.shown {
                     package.parts.push(inside);
@@ -186,7 +189,7 @@ fn part(kind: PartKind, os_index: Option<u32>) -> Part {
     }
 }
 
-fn core(cpus: &Vec<u32>) -> Core {
+fn core(cpus: &[u32]) -> Core {
     Core { os_index: None, cpus: cpus.iter().copied().collect() }
 }
 
