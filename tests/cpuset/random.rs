@@ -2,7 +2,7 @@
 
 use damocles_worker::{
     machine::{Core, Machine, NumaNode, Part, PartKind, VERSION},
-    units::{Bytes, CpuList, NodeId},
+    units::{Bytes, CpuList},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
@@ -103,7 +103,7 @@ impl Shape {
                 }
             }
             let cpus = package.cpus();
-            package.nodes = vec![NumaNode { os_index: NodeId(i as u32), memory_bytes: Bytes(1), cpus, subtype: None }];
+            package.nodes = vec![node(i as u32, &cpus)];
             package.memory_bytes = Bytes(1);
             packages.push(package);
         }
@@ -191,6 +191,11 @@ fn part(kind: PartKind, os_index: Option<u32>) -> Part {
 
 fn core(cpus: &[u32]) -> Core {
     Core { os_index: None, cpus: cpus.iter().copied().collect() }
+}
+
+fn node(os_index: u32, cpus: &CpuList) -> NumaNode {
+    let node = serde_json::json!({ "os_index": os_index, "memory_bytes": 1, "cpus": cpus });
+    serde_json::from_value(node).unwrap()
 }
 
 /// A machine's other fields, whatever they come to be: read as a file would be.
