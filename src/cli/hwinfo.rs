@@ -2,7 +2,7 @@
 
 pub mod diff;
 
-use super::{Exit, Io};
+use super::{Exit, Io, hwinfo_cpuset};
 use crate::{
     hwinfo::{self, Look, Paint},
     machine::Machine,
@@ -20,6 +20,7 @@ use std::{
   damocles-worker-util hwinfo                        the tree, then memory, disks, GPUs, network, limits
   damocles-worker-util hwinfo --full                 everything hwloc knows, down to L1 caches and PCI devices
   damocles-worker-util hwinfo --json > machine.json  the same as data, for plan --machine
+  damocles-worker-util hwinfo cpuset 0-7             would PC1 run well on these CPUs?
   damocles-worker-util hwinfo --toml >> fleet.toml   a machine of a fleet, in the numbers a plan needs
   damocles-worker-util hwinfo --svg machine.svg      a picture, for a browser; - writes it to stdout
   damocles-worker-util hwinfo --from node7.tar.bz2   another machine, as hwloc-gather-topology captured it
@@ -33,7 +34,7 @@ Exit code: 0 shown, 2 could not look.")]
 pub struct Args {
     /// Look at SOURCE instead of this machine: an hwloc XML export, a captured tree (folder, tar, tar.bz2, tar.gz),
     /// a machine.json, or else a synthetic description
-    #[arg(long, value_name = "SOURCE", global = true)]
+    #[arg(long, alias = "machine", value_name = "SOURCE", global = true)]
     from: Option<String>,
     /// Show everything hwloc knows, down to L1 caches and PCI devices
     #[arg(long)]
@@ -53,6 +54,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Cpuset(hwinfo_cpuset::Args),
     Diff(diff::Args),
     /// Print what hwloc shows in this process, as data for the process that started it
     #[command(hide = true, name = CAPTURED)]
@@ -70,6 +72,10 @@ const CAPTURED: &str = "captured-tree";
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match &args.command {
         None => show(&args, io),
+        Some(Command::Cpuset(cpuset)) => {
+            let look = look(args.from.as_deref(), false, io)?;
+            hwinfo_cpuset::run(cpuset, &look.machine, args.json, io)
+        }
         Some(Command::Diff(machines)) => {
             let lost = args.from.is_some() || args.full || args.toml || args.svg.is_some();
             ensure!(

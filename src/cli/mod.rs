@@ -6,6 +6,7 @@
 pub mod completions;
 pub mod daemon;
 pub mod hwinfo;
+pub mod hwinfo_cpuset;
 mod machine_file;
 pub mod man;
 pub mod params;

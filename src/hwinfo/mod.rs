@@ -2,6 +2,7 @@
 //! picture, tells what differs between two.
 
 mod collect;
+pub mod cpuset;
 mod diff;
 pub mod facts;
 mod full;

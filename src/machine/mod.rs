@@ -19,6 +19,7 @@ mod check;
 mod facts;
 mod parse;
 mod pc1_capable;
+pub mod pc1_units;
 mod query;
 mod spec;
 
@@ -100,7 +101,7 @@ pub struct Part {
 }
 
 /// What a part is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartKind {
     /// The root.

@@ -1,0 +1,103 @@
+//! The command: exit codes, streams, JSON.
+
+use crate::{synthetic, verdicts::DOCUMENTED};
+use assert_cmd::Command;
+use std::path::PathBuf;
+
+/// The documents' machine as a file.
+struct File {
+    _dir: tempfile::TempDir,
+    machine: PathBuf,
+}
+
+fn file() -> File {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = dir.path().join("machine.json");
+    std::fs::write(&machine, serde_json::to_string(&synthetic(DOCUMENTED)).unwrap()).unwrap();
+    File { _dir: dir, machine }
+}
+
+/// Exit code, stdout, stderr.
+fn cpuset(file: &File, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
+    let output =
+        command.args(["hwinfo", "cpuset"]).args(arguments).arg("--machine").arg(&file.machine).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_exit_code_is_the_verdict() {
+    let file = file();
+    let (code, out, err) = cpuset(&file, &["0-6"]);
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert!(out.starts_with("not good: the stock prover panics: 7 cores in 2 L3 caches (4 + 3)"), "{out}");
+    let (code, out, _) = cpuset(&file, &["0-7"]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("good: 8 cores in 2 whole L3 caches"), "{out}");
+    assert_eq!(cpuset(&file, &["--suggest", "2"]).0, 0);
+    assert_eq!(cpuset(&file, &["--suggest", "999"]).0, 1);
+}
+
+#[test]
+fn what_cannot_be_told_is_exit_2_and_says_why() {
+    let file = file();
+    for (arguments, reason) in [
+        (vec!["0-"], "is not a cpu list"),
+        (vec![""], "it names no CPU"),
+        (vec![], "required"),
+        (vec!["0-7", "--stage", "pc3"], "is not a stage"),
+        (vec!["0-7", "--prover", "x"], "stock-damocles"),
+        (vec!["0-7", "--suggest", "2"], "cannot be used with"),
+        (vec!["--suggest", "2", "--stage", "pc2"], "only pc1 is bound to units"),
+        (vec!["-c", "/nonexistent.toml"], "/nonexistent.toml"),
+    ] {
+        let (code, out, err) = cpuset(&file, &arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");
+        assert!(err.contains(reason), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn json_is_the_verdict_as_data() {
+    let file = file();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&cpuset(&file, &[arguments, &["--json"]].concat()).1).unwrap()
+    };
+    let verdict = json(&["0-6", "--concurrent", "2"]);
+    assert_eq!(verdict["good"], false);
+    assert_eq!(verdict["findings"][0]["code"], "panic");
+    // One unit would not do for two tasks.
+    assert_eq!(verdict["nearest"]["smaller"], serde_json::Value::Null);
+    assert_eq!(verdict["nearest"]["larger"]["cpuset"], "0-7");
+    assert_eq!(verdict["pc1"]["floating"], 2);
+    assert_eq!(json(&["--suggest", "2"])[0]["cpuset"], "0-7");
+}
+
+#[test]
+fn a_configuration_is_judged_from_its_file() {
+    let file = file();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/worker_config/fixtures/good/48-cores-4-gpus.toml");
+    let (code, out, _) = cpuset(&file, &["-c", config, "--prover", "stock-damocles"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("processors.pc1[0] 0-7\n  good: 8 cores in 2 whole L3 caches"), "{out}");
+    // The second PC1 set does not begin at CPU 0.
+    let (code, out, _) = cpuset(&file, &["-c", config]);
+    assert_eq!(code, 1);
+    assert!(out.contains("not good: 0 of 2 units, every task runs unbound"), "{out}");
+}
+
+#[test]
+fn this_machine_is_judged_without_a_file() {
+    let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
+    let output = command.args(["hwinfo", "cpuset", "0", "--stage", "pc2"]).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+}
+
+#[test]
+fn hwinfo_alone_still_shows_the_machine() {
+    let file = file();
+    let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
+    let output = command.arg("hwinfo").arg("--machine").arg(&file.machine).output().unwrap();
+    assert!(output.stdout.starts_with(b"CPU topology:\nMachine (503.14 GiB)"), "{output:?}");
+}
