@@ -2,10 +2,8 @@
 
 use super::{Exit, Io};
 use crate::{
-    hwinfo,
-    machine::{self, Machine},
+    machine::Machine,
     runtime::daemon::{self, CrashPoint, Ending, Findings, Host, Options, SectorReport, StopFlag},
-    sys::Root,
     units::HumanDuration,
     worker_config::{self, Diagnosis, Loaded},
 };
@@ -38,9 +36,9 @@ pub struct Args {
     /// Judge the configuration against this host and stop; nothing is changed, no network is asked
     #[arg(long)]
     check: bool,
-    /// With --check: judge against the machine in this file (hwinfo --json) instead of this host
-    #[arg(long, value_name = "FILE", requires = "check")]
-    machine: Option<PathBuf>,
+    /// With --check: judge against this machine (a machine.json, or any source that hwinfo --from takes) instead of this host
+    #[arg(long, value_name = "SOURCE", requires = "check")]
+    machine: Option<String>,
     /// Stop after so many finished sectors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sectors: Option<u64>,
@@ -74,7 +72,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     let text = fs::read_to_string(&args.config)
         .with_context(|| format!("read the configuration {}", args.config.display()))?;
     let Some(loaded) = load(&text, &args, io)? else { return Ok(Exit::CouldNot) };
-    let (machine, here) = machine_of(&args)?;
+    let (machine, here) = machine_of(&args, io)?;
     let options = Options {
         sectors: args.sectors,
         allow_unpinned: args.allow_unpinned,
@@ -118,12 +116,9 @@ fn load(text: &str, args: &Args, io: &mut Io) -> Result<Option<Loaded>> {
     }
 }
 
-fn machine_of(args: &Args) -> Result<(Machine, bool)> {
-    let Some(path) = &args.machine else {
-        return Ok((hwinfo::this_machine(&Root::at("/")).context("look at this machine")?, true));
-    };
-    let text = fs::read_to_string(path).with_context(|| format!("read the machine {}", path.display()))?;
-    Ok((machine::parse(&text).with_context(|| format!("read the machine {}", path.display()))?, false))
+fn machine_of(args: &Args, io: &mut Io) -> Result<(Machine, bool)> {
+    let look = super::hwinfo::look(args.machine.as_deref(), false, io).context("look at the machine")?;
+    Ok((look.machine, args.machine.is_none()))
 }
 
 fn tell(findings: &Findings, args: &Args, io: &mut Io) -> Result<()> {

@@ -7,7 +7,6 @@ pub mod completions;
 pub mod daemon;
 pub mod hwinfo;
 pub mod hwinfo_cpuset;
-mod machine_file;
 pub mod man;
 pub mod params;
 pub mod plan;

@@ -10,7 +10,7 @@ use crate::{
         manager::embedded,
         proofs::params::{self, ParamsKind},
     },
-    units::{CpuList, SealProof},
+    units::{CpuList, SealProof, SectorSize},
     worker_config::{Processor, RpcClient, StageName, WorkerConfig},
 };
 use serde::Serialize;
@@ -216,7 +216,7 @@ fn folders(config: &WorkerConfig, found: &mut Findings) {
 
 fn static_tree_d(config: &WorkerConfig, found: &mut Findings) {
     for (size, path) in &config.processors.static_tree_d {
-        let expected = 2 * size.bytes().0 - 32;
+        let expected = size.tree_d_bytes();
         let what = match std::fs::metadata(path) {
             Ok(meta) if meta.len() == expected => continue,
             Ok(meta) => format!("{} bytes long, {expected} expected", meta.len()),
@@ -246,14 +246,37 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
             }
         }
         RpcClient::Remote(_) => {
-            for size in crate::units::SectorSize::ALL {
-                if !options.allow_local_params && params::kind(SealProof::v1_1(size)) == ParamsKind::Local {
-                    found.problem(format!(
-                        "proof parameters of {size} were generated on this machine: a real network refuses proofs made with them; \
-                         fetch the published ones, or say --allow-local-params"
-                    ));
+            for size in SectorSize::ALL {
+                let kind = params::kind(SealProof::v1_1(size));
+                if !options.allow_local_params && kind == ParamsKind::Local {
+                    found.problem(local_keys(size));
                 }
             }
         }
     }
+}
+
+/// Keys that nobody has looked at yet are read before a remote manager is asked for work. Not part of `check`: it
+/// takes a while and remembers what it found on the disk.
+pub(super) fn unlooked_parameters(config: &WorkerConfig, options: &Options) -> Result<(), String> {
+    if options.allow_local_params || matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_)) {
+        return Ok(());
+    }
+    for size in SectorSize::ALL {
+        match params::look_now(SealProof::v1_1(size)) {
+            Ok(ParamsKind::Local) => return Err(local_keys(size)),
+            Ok(ParamsKind::Unknown) => {
+                return Err(format!("proof parameters of {size} are not the published ones: {REFUSED}"));
+            }
+            Ok(ParamsKind::Fetched | ParamsKind::Missing) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+const REFUSED: &str = "a real network refuses proofs made with them; fetch the published ones, or say --allow-local-params";
+
+fn local_keys(size: SectorSize) -> String {
+    format!("proof parameters of {size} were generated on this machine: {REFUSED}")
 }

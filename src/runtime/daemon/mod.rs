@@ -77,6 +77,8 @@ pub enum DaemonError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Attached(String),
+    #[error("{0}")]
+    Parameters(String),
 }
 
 /// Asks a running daemon to stop in order.
@@ -102,6 +104,7 @@ pub fn run(
     stop: &StopFlag,
     finished: &mut dyn FnMut(SectorReport),
 ) -> Result<Ending, DaemonError> {
+    check::unlooked_parameters(config, options).map_err(DaemonError::Parameters)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -7,7 +7,7 @@ use crate::{
         stage::SectorPaths,
         worker::PersistentStore,
     },
-    units::SealProof,
+    units::{SealProof, hex},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -85,8 +85,4 @@ fn verify(record: &Record) -> Result<(), String> {
         Ok(false) => Err("the proof does not verify".into()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

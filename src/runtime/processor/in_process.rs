@@ -4,9 +4,8 @@
 //! `granted` moves the queues on, and workers ask.
 
 use super::{End, Executor, Output, Slot, StageError, Task};
-use crate::runtime::limit::Limits;
+use crate::runtime::{limit::Limits, words::panic_text};
 use std::{
-    any::Any,
     collections::{BTreeMap, HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard},
@@ -14,8 +13,17 @@ use std::{
     time::Instant,
 };
 
-/// Carries out one task on the calling thread; the error is a text for the operator.
-pub type Perform = dyn Fn(Task) -> Result<Output, String> + Send + Sync;
+/// Carries out one task on the calling thread.
+pub type Perform = dyn Fn(Task) -> Result<Output, Flaw> + Send + Sync;
+
+/// Why a task could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// For the operator, without the stage's name.
+    pub reason: String,
+    /// Trying the same again cannot help.
+    pub permanent: bool,
+}
 
 /// Threads of this process that carry out tasks.
 pub struct InProcess {
@@ -127,18 +135,16 @@ impl Shared {
         thread::spawn(move || {
             let start = Instant::now();
             let result = catch_unwind(AssertUnwindSafe(|| (shared.perform)(task)))
-                .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(panic.as_ref()))))
-                .map_err(|reason| StageError { stage, reason });
+                .unwrap_or_else(|panic| {
+                    let reason = format!("panicked: {}", panic_text(panic.as_ref()));
+                    Err(Flaw { reason, permanent: false })
+                })
+                .map_err(|Flaw { reason, permanent }| StageError { stage, reason, permanent });
             let mut queues = shared.queues();
             queues.limits.end(stage);
             queues.slots.insert(slot, Place::Ended((result, start.elapsed())));
         });
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -180,7 +186,10 @@ mod tests {
         let (release, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
         let limits = Limits::new(BTreeMap::from([("tree_d".into(), 1)]), BTreeMap::new());
-        let perform = move |_| gate.lock().unwrap().recv().map(|()| Output::TreeD).map_err(|e| e.to_string());
+        let perform = move |_| {
+            gate.lock().unwrap().recv().expect("released");
+            Ok(Output::TreeD)
+        };
         let executor = InProcess::new(limits, Box::new(perform));
         let first = started(&executor, tree_d("1"));
         let (second, third) = (executor.queue("tree_d"), executor.queue("tree_d"));

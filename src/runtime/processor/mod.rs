@@ -47,12 +47,14 @@ pub enum Output {
     Transfer,
 }
 
-/// A stage that ended without an answer, and the reason as text: all that a child's wire can carry.
+/// A stage that ended without an answer, and the reason as text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{stage}: {reason}")]
 pub struct StageError {
     pub stage: &'static str,
     pub reason: String,
+    /// Trying the same again cannot help.
+    pub permanent: bool,
 }
 
 impl Task {

@@ -27,13 +27,13 @@ impl Store {
     /// Makes the folder that tree-d is built in.
     pub fn prepare_tree_d(&self) -> Result<PathBuf, StoreError> {
         let folder = self.root().join(self.sector_paths()?.prepared());
-        fs::create_dir_all(&folder).map_err(self.io("making the folder of tree-d in"))?;
+        durable::make_folder(&folder)?;
         Ok(folder)
     }
 
     /// Uses `file` as tree-d instead of building it. A file of the wrong length is refused in words.
     pub fn link_static_tree_d(&self, file: &Path, size: SectorSize) -> Result<Result<(), String>, StoreError> {
-        let expected = 2 * size.bytes().0 - 32;
+        let expected = size.tree_d_bytes();
         let refuse = |what: String| Ok(Err(format!("static tree-d of {size}, {}: {what}", file.display())));
         let file = match fs::canonicalize(file).and_then(|file| Ok((fs::metadata(&file)?.len(), file))) {
             Ok((length, file)) if length == expected => file,
@@ -41,9 +41,13 @@ impl Store {
             Err(e) => return refuse(e.to_string()),
         };
         let link = self.prepare_tree_d()?.join(TREE_D);
-        remove(&link)
-            .and_then(|()| std::os::unix::fs::symlink(&file, &link))
+        durable::remove_leftovers(&link)?;
+        let folder = durable::temp_folder_for(&link)?;
+        let made = folder.path().join(TREE_D);
+        std::os::unix::fs::symlink(&file, &made)
+            .and_then(|()| fs::rename(&made, &link))
             .map_err(self.io("linking the static tree-d into"))?;
+        durable::sync_folder_of(&link)?;
         Ok(Ok(()))
     }
 
@@ -51,7 +55,7 @@ impl Store {
     pub fn prepare_pc1(&self) -> Result<(), StoreError> {
         let paths = self.sector_paths()?;
         let cache = self.root().join(paths.cache());
-        fs::create_dir_all(&cache).map_err(self.io("making the cache folder in"))?;
+        durable::make_folder(&cache)?;
         fs::OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -21,9 +21,14 @@ use super::{
     sector::{Event, Impossible, Record},
     stage::SectorPaths,
 };
-use crate::{sys::durable::DurableError, worker_config::Sealing};
+use crate::{
+    sys::{
+        durable::{self, DurableError},
+        lock::{Lock, LockError},
+    },
+    worker_config::Sealing,
+};
 use journal::Journal;
-use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -35,7 +40,7 @@ pub struct Store {
     root: PathBuf,
     journal: Journal,
     record: Record,
-    _lock: Flock<fs::File>,
+    _lock: Lock,
 }
 
 /// Why a store cannot be used.
@@ -67,12 +72,12 @@ impl Store {
     /// The returned texts tell what a crash left behind and was repaired.
     pub fn open(root: &Path, sealing: &Sealing) -> Result<(Self, Vec<String>), StoreError> {
         let io = |doing| move |source| failed(root, doing, source);
-        fs::create_dir_all(root).map_err(io("making the folder"))?;
+        durable::make_folder(root)?;
         // Absolute: the library writes the cache folder's path into pc1's answer.
         let root = &fs::canonicalize(root).map_err(io("resolving the path"))?;
         let lock = lock(root)?;
         for folder in ["staged", "prepared", "sealed", "cache"] {
-            fs::create_dir_all(root.join(folder)).map_err(io("making the sector folders in"))?;
+            durable::make_folder(&root.join(folder))?;
         }
         let (journal, record, notes) = Journal::open(root, sealing)?;
         Ok((Self { root: root.clone(), journal, record, _lock: lock }, notes))
@@ -114,17 +119,10 @@ impl Store {
     }
 }
 
-fn lock(root: &Path) -> Result<Flock<fs::File>, StoreError> {
-    let path = root.join("store.lock");
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|source| failed(root, "opening the lock file in", source))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => StoreError::Owned { path: root.to_owned() },
-        errno => failed(root, "locking", errno.into()),
+fn lock(root: &Path) -> Result<Lock, StoreError> {
+    Lock::take(&root.join("store.lock")).map_err(|error| match error {
+        LockError::Held(_) => StoreError::Owned { path: root.to_owned() },
+        LockError::Durable(error) => error.into(),
     })
 }
 

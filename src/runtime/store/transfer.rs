@@ -45,6 +45,13 @@ pub enum TransferError {
     Unsupported { from: PathBuf, what: &'static str },
 }
 
+impl TransferError {
+    /// Whether the same must fail again until somebody has moved something away.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Occupied { .. } | Self::NoFile { .. } | Self::Unsupported { .. })
+    }
+}
+
 /// Carries out every route of `task`, in order.
 pub fn transfer(task: &TransferTask) -> Result<(), TransferError> {
     for route in &task.routes {

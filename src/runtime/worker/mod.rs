@@ -306,6 +306,7 @@ impl Worker {
     /// A stage came back.
     fn ended(&mut self, (result, ran): End, target: Option<String>) -> Result<Step, StoreError> {
         match result {
+            Err(error) if error.permanent => self.fail(Failure::permanent(error.to_string())),
             Err(error) => self.fail(Failure::temporary(error.to_string())),
             Ok(output) => {
                 let event = self.event_of(output, ran.as_secs_f64(), target)?;

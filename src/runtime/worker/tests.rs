@@ -128,7 +128,7 @@ impl Executor for Stages {
         let stage = task.stage();
         let refused = self.refusals.lock().unwrap().get_mut(stage).filter(|left| **left > 0).map(|left| *left -= 1);
         let result = match refused {
-            Some(()) => Err(StageError { stage, reason: "no".into() }),
+            Some(()) => Err(StageError { stage, reason: "no".into(), permanent: false }),
             None => {
                 self.done.lock().unwrap().push(stage);
                 Ok(perform(&task))
