@@ -67,16 +67,16 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         limits: None,
         unreadable: Vec::new(),
     };
-    match strange_cpus(&machine).into_iter().chain(machine.check()).collect::<Vec<_>>() {
+    match strange_cpu(&online, &machine.offline_cpus).into_iter().chain(machine.check()).collect::<Vec<_>>() {
         broken if broken.is_empty() => Ok(machine),
         broken => Err(CollectError::Broken(broken)),
     }
 }
 
-/// Numbers that no cpu list may hold: what was collected must read back.
-fn strange_cpus(machine: &Machine) -> Option<Broken> {
-    let all = machine.cpus().or(&machine.offline_cpus);
-    let reason = all.to_string().parse::<CpuList>().err().filter(|_| !all.is_empty())?.to_string();
+/// A number that no cpu list may hold: what was collected must read back.
+fn strange_cpu(online: &CpuList, offline: &CpuList) -> Option<Broken> {
+    let highest = online.iter().last().max(offline.iter().last())?;
+    let reason = highest.to_string().parse::<CpuList>().err()?.to_string();
     Some(Broken { path: "topology".to_owned(), reason })
 }
 

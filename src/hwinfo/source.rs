@@ -109,16 +109,18 @@ fn file(path: &Path, detail: Detail, reader: &Reader) -> Result<Look, SourceErro
     // Read once from the front and never again: it may be a pipe.
     let mut head = Vec::new();
     (&mut file).take(512).read_to_end(&mut head).map_err(read)?;
+    // What a pipe tells of its length is nothing, and that is right too.
+    let length = file.metadata().map_or(0, |found| found.len()).min(TEXT_BYTES_MAX) as usize;
     let whole = io::Cursor::new(head.clone()).chain(file);
     match kind_of(path, &head) {
         Kind::Tar => captured(path, &Capture::packed(path, whole, &Limits::default())?, detail, reader),
         Kind::Xml => {
-            let text = text(path, whole)?;
+            let text = text(path, whole, length)?;
             described(&Source::XmlText { name: path.to_owned(), text }, &stem(path), detail)
         }
         Kind::Json if detail == Detail::Everything => Err(SourceError::NoFull { path: path.to_owned() }),
         Kind::Json => {
-            let machine = machine::parse(&text(path, whole)?)
+            let machine = machine::parse(&text(path, whole, length)?)
                 .map_err(|source| SourceError::Machine { path: path.to_owned(), source })?;
             Ok(Look { machine, full: None, talk: String::new() })
         }
@@ -152,8 +154,8 @@ fn kind_of(path: &Path, head: &[u8]) -> Kind {
     }
 }
 
-fn text(path: &Path, whole: impl Read) -> Result<String, SourceError> {
-    let mut text = String::new();
+fn text(path: &Path, whole: impl Read, length: usize) -> Result<String, SourceError> {
+    let mut text = String::with_capacity(length + 1);
     let read = |source| SourceError::Read { path: path.to_owned(), source };
     let length = whole.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text).map_err(read)?;
     if length as u64 > TEXT_BYTES_MAX {

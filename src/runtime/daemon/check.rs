@@ -275,7 +275,8 @@ pub(super) fn unlooked_parameters(config: &WorkerConfig, options: &Options) -> R
     Ok(())
 }
 
-const REFUSED: &str = "a real network refuses proofs made with them; fetch the published ones, or say --allow-local-params";
+const REFUSED: &str =
+    "a real network refuses proofs made with them; fetch the published ones, or say --allow-local-params";
 
 fn local_keys(size: SectorSize) -> String {
     format!("proof parameters of {size} were generated on this machine: {REFUSED}")

@@ -41,7 +41,9 @@ fn perform(task: Task) -> Result<Output, Flaw> {
         Task::Pc2(task) => proofs::pc2(&task).map(Output::Pc2).map_err(flaw),
         Task::C1(task) => proofs::c1(&task).map(Output::C1).map_err(flaw),
         Task::C2(task) => proofs::c2(&task).map(Output::C2).map_err(flaw),
-        Task::Transfer(task) => transfer(&task).map(|()| Output::Transfer).map_err(|error| Flaw { permanent: error.is_permanent(), reason: error.to_string() }),
+        Task::Transfer(task) => transfer(&task)
+            .map(|()| Output::Transfer)
+            .map_err(|error| Flaw { permanent: error.is_permanent(), reason: error.to_string() }),
     }
 }
 
