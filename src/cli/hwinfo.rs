@@ -73,6 +73,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match &args.command {
         None => show(&args, io),
         Some(Command::Cpuset(cpuset)) => {
+            let lost = args.full || args.toml || args.svg.is_some();
+            ensure!(!lost, "judge a cpuset: --full, --toml and --svg show a machine, and cannot be said with cpuset");
             let look = look(args.from.as_deref(), false, io)?;
             hwinfo_cpuset::run(cpuset, &look.machine, args.json, io)
         }

@@ -56,6 +56,7 @@ pub struct Args {
 /// Runs the command on `machine`.
 pub fn run(args: &Args, machine: &Machine, as_json: bool, io: &mut Io) -> Result<Exit> {
     let question = args.question();
+    refuse_to_guess(machine, &question)?;
     if let Some(path) = &args.config {
         return run_config(path, machine, &question, as_json, io);
     }
@@ -73,6 +74,20 @@ pub fn run(args: &Args, machine: &Machine, as_json: bool, io: &mut Io) -> Result
         cpuset::write_verdict(&verdict, io.out)?;
     }
     Ok(exit(verdict.good))
+}
+
+/// The stock libraries group cores by the first level above them that has fewer objects. Where that is an L2, a
+/// verdict by L3 would be a guess, and a wrong "good" panics a prover.
+fn refuse_to_guess(machine: &Machine, question: &Question) -> Result<()> {
+    match machine.shared_l2() {
+        Some(caches) if question.forms_units() && question.prover != Prover::Own => bail!(
+            "judge a cpuset of machine {}: its {} cores share {caches} L2 caches, by which the stock provers group them, and a \
+             machine description holds no L2 groups; --prover own is judged by L3",
+            machine.hostname,
+            machine.cores().len()
+        ),
+        _ => Ok(()),
+    }
 }
 
 impl Args {

@@ -42,6 +42,12 @@ pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
     Ok(machine)
 }
 
+/// The L2 caches, where the source tells any.
+fn count_l2(topology: &Topology) -> Option<u32> {
+    let count = topology.objects_with_type(ObjectType::L2Cache).count();
+    u32::try_from(count).ok().filter(|count| *count > 0)
+}
+
 /// The machine that `topology` and `facts` describe.
 pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectError> {
     let online = cpus(&topology.cpuset());
@@ -57,6 +63,7 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         allowed_cpus: cpus(&topology.allowed_cpuset()).and(&online),
         offline_cpus: cpus(&topology.complete_cpuset()).minus(&online),
         topology: root,
+        l2_caches: count_l2(topology),
         cpu: None,
         kernel: None,
         distances: None,

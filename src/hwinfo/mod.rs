@@ -41,6 +41,7 @@ pub fn this_machine(root: &Root) -> Result<Machine, CollectError> {
 
 /// The same with what hwloc loaded for it.
 fn this_topology(root: &Root, detail: Detail) -> Result<(Topology, Machine), CollectError> {
+    host::check_nodes_listed(root)?;
     let topology = topology::load(&Source::ThisMachine, detail)?;
     // hwloc can be told by environment (HWLOC_FSROOT, HWLOC_XMLFILE) to show another machine than this one:
     // then this host's files say nothing about it.

@@ -52,6 +52,9 @@ pub struct Machine {
     pub offline_cpus: CpuList,
     /// The whole tree; its root is a `PartKind::Machine`.
     pub topology: Part,
+    /// How many L2 caches there are: fewer than cores where cores share one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l2_caches: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,11 @@ use super::{Core, Machine, NumaNode, Part, PartKind};
 use crate::units::{Bytes, CpuList, NodeId};
 
 impl Machine {
+    /// The number of L2 caches, where cores share them.
+    pub fn shared_l2(&self) -> Option<u32> {
+        self.l2_caches.filter(|caches| (*caches as usize) < self.cores().len())
+    }
+
     /// All memory of the machine.
     pub fn memory_bytes(&self) -> Bytes {
         self.topology.memory_bytes

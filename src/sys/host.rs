@@ -4,6 +4,8 @@ use super::root::{ReadError, Root};
 use crate::units::{CpuList, NodeId, ParseError};
 use std::{collections::BTreeMap, io};
 
+const NODES: &str = "/sys/devices/system/node";
+
 /// A fact of the host that could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -34,11 +36,24 @@ pub fn check_cpus_readable(root: &Root) -> Result<(), HostError> {
     online.parse::<CpuList>().map(|_| ()).map_err(|source| HostError::Parse { path: ONLINE.into(), source })
 }
 
+/// That a kernel that knows NUMA nodes lists at least one. Where its folder is empty (something is mounted over it),
+/// hwloc 2.9 ends the whole process by an assertion.
+pub fn check_nodes_listed(root: &Root) -> Result<(), HostError> {
+    let names = match root.names(NODES) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names?,
+    };
+    let is_node = |name: &String| name.strip_prefix("node").is_some_and(|id| id.parse::<u32>().is_ok());
+    if names.iter().any(is_node) {
+        return Ok(());
+    }
+    Err(HostError::odd(root, NODES, "it names no NUMA node; is something mounted over it, or only half of it captured"))
+}
+
 /// The CPUs of each online NUMA node. hwloc cannot tell them for memory-only nodes: it gives those the
 /// CPUs of the part they are near to, the kernel gives them none. `None` where the kernel knows no nodes at
 /// all: it was built without NUMA, or /sys is not the kernel's.
 pub fn node_cpus(root: &Root) -> Result<Option<BTreeMap<NodeId, CpuList>>, HostError> {
-    const NODES: &str = "/sys/devices/system/node";
     let mut nodes = BTreeMap::new();
     let names = match root.names(NODES) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -57,6 +72,19 @@ pub fn node_cpus(root: &Root) -> Result<Option<BTreeMap<NodeId, CpuList>>, HostE
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_node_folder_without_nodes_is_refused_before_anyone_trips_over_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        check_nodes_listed(&root).expect("a kernel without NUMA has no such folder");
+        let nodes = dir.path().join("sys/devices/system/node");
+        fs::create_dir_all(nodes.join("power")).unwrap();
+        let error = check_nodes_listed(&root).unwrap_err().to_string();
+        assert!(error.contains("names no NUMA node"), "{error}");
+        fs::create_dir(nodes.join("node1")).unwrap();
+        check_nodes_listed(&root).unwrap();
+    }
 
     fn host(cpulist: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -101,3 +101,26 @@ fn hwinfo_alone_still_shows_the_machine() {
     let output = command.arg("hwinfo").arg("--machine").arg(&file.machine).output().unwrap();
     assert!(output.stdout.starts_with(b"CPU topology:\nMachine (503.14 GiB)"), "{output:?}");
 }
+
+#[test]
+fn a_machine_whose_cores_share_an_l2_is_not_guessed_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = dir.path().join("machine.json");
+    let shared = synthetic("pack:1 l3:2 l2:2 core:2 pu:1");
+    std::fs::write(&machine, serde_json::to_string(&shared).unwrap()).unwrap();
+    let file = File { _dir: dir, machine };
+    let (code, out, err) = cpuset(&file, &["0-7"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("its 8 cores share 4 L2 caches"), "{err}");
+    assert_eq!(cpuset(&file, &["0-7", "--prover", "own"]).0, 0, "our own binds by L3");
+}
+
+#[test]
+fn what_only_shows_a_machine_is_refused_beside_a_verdict() {
+    let (code, _, err) = cpuset(&file(), &["0-7"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
+    let output = command.args(["hwinfo", "--full", "cpuset", "0-7"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be said with cpuset"));
+}
