@@ -26,8 +26,15 @@ fn script<C: CommandFactory>(shell: Shell) -> Vec<u8> {
     let mut command = C::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
-    script
+    clap_complete::generate(shell, &mut command, name.clone(), &mut script);
+    if shell == Shell::Bash { bash_with_one_name(script, &name) } else { script }
+}
+
+/// clap_complete 4.6 names a program that has hyphens in two ways in its bash script, so that nothing completes
+/// after the first word (clap-rs/clap#6421): `a__b` where the words are read, `a__subcmd__b` where they are looked up.
+fn bash_with_one_name(script: Vec<u8>, name: &str) -> Vec<u8> {
+    let (lookup, read) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+    String::from_utf8(script).map(|text| text.replace(&lookup, &read).into_bytes()).unwrap_or_else(|e| e.into_bytes())
 }
 
 #[cfg(test)]
@@ -35,6 +42,19 @@ mod tests {
     use super::*;
     use crate::cli::{UtilCli, WorkerCli};
     use clap::ValueEnum;
+
+    #[test]
+    fn bash_looks_a_command_up_by_the_name_it_read() {
+        for (script, command) in [
+            (script::<UtilCli>(Shell::Bash), "damocles__worker__util__subcmd__hwinfo"),
+            (script::<WorkerCli>(Shell::Bash), "damocles__worker__subcmd__daemon"),
+        ] {
+            let text = String::from_utf8(script).unwrap();
+            assert!(text.contains(&format!("cmd=\"{command}\"")), "read as {command}");
+            assert!(text.contains(&format!("\n        {command})")), "looked up as {command}");
+            assert!(!text.contains("damocles__subcmd__worker"));
+        }
+    }
 
     #[test]
     fn every_shell_gets_a_script_that_knows_the_binary_and_its_commands() {

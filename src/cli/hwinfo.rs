@@ -39,7 +39,7 @@ pub struct Args {
     /// Show everything hwloc knows, down to L1 caches and PCI devices
     #[arg(long)]
     full: bool,
-    /// Print the machine as JSON (docs/machine-schema.md); with --full, hwloc's whole tree
+    /// Print the answer as JSON: the machine (docs/machine-schema.md; with --full hwloc's whole tree), a verdict, the differences
     #[arg(long, global = true)]
     json: bool,
     /// Draw the machine into FILE as SVG, `-` for stdout

@@ -66,6 +66,9 @@ fn killed_in_every_state_and_inside_every_stage_the_sector_finishes_with_a_verif
     assert!(output.status.success(), "{}", said(&output));
     let report = &reports(&output)[0];
     assert_eq!(report["proof_verified"], true, "{report}");
+    let files: Vec<_> =
+        report["files"].as_array().unwrap().iter().map(|file| Path::new(file.as_str().unwrap())).collect();
+    assert!(files.len() == 4 && files.iter().all(|file| file.is_file()), "{report}");
     assert!(report["starts"]["restore_replica"].as_u64() >= Some(1), "{report}");
     unsealed_data_comes_back(&bench, report);
     assert_eq!(fs::read_dir(bench.path("sealing/0/cache")).unwrap().count(), 0, "the local files are dropped");

@@ -47,8 +47,7 @@ impl SectorReport {
         let sector = record.sector?;
         let paths = SectorPaths::new(sector.id.miner, sector.id.number);
         let verdict = verify(record);
-        let store =
-            record.reserved.as_ref().and_then(|reserved| stores.iter().find(|store| store.name == reserved.name));
+        let store = record.persisted_in.as_ref().and_then(|name| stores.iter().find(|store| store.name == *name));
         let files = store.map(|store| {
             paths
                 .persisted(sector.proof_type.sector_size())
