@@ -145,7 +145,7 @@ fn leaf(text: String) -> Line {
 }
 
 fn part_text(part: &Part, counters: &mut Counters) -> String {
-    let name = name(part.kind);
+    let name = part.kind.name();
     let counter = counters.entry(name).or_default();
     let logical = *counter;
     *counter += 1;
@@ -191,18 +191,6 @@ fn cores_text(cores: &[Core]) -> String {
 fn core_text(core: &Core) -> String {
     let cpus: Vec<_> = core.cpus.iter().map(|cpu| format!("#{cpu}")).collect();
     format!("PU {}", cpus.join("/"))
-}
-
-fn name(kind: PartKind) -> &'static str {
-    match kind {
-        PartKind::Machine => "Machine",
-        PartKind::Package => "Package",
-        PartKind::Die => "Die",
-        PartKind::Group => "Group",
-        PartKind::L5 => "L5",
-        PartKind::L4 => "L4",
-        PartKind::L3 => "L3",
-    }
 }
 
 /// `#0 16 MiB`; a size that is not known is left out.

@@ -120,6 +120,21 @@ pub enum PartKind {
     L3,
 }
 
+impl PartKind {
+    /// What people call it, in trees, pictures and verdicts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Machine => "Machine",
+            Self::Package => "Package",
+            Self::Die => "Die",
+            Self::Group => "Group",
+            Self::L5 => "L5",
+            Self::L4 => "L4",
+            Self::L3 => "L3",
+        }
+    }
+}
+
 /// A NUMA node: a memory of its own distance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumaNode {

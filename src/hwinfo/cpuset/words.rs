@@ -25,12 +25,7 @@ pub(super) fn noun(kind: PartKind) -> &'static str {
 pub(super) fn name(group: &Group) -> String {
     let kind = match group.kind {
         PartKind::Machine => return "Machine".to_owned(),
-        PartKind::Package => "Package",
-        PartKind::Die => "Die",
-        PartKind::Group => "Group",
-        PartKind::L5 => "L5",
-        PartKind::L4 => "L4",
-        PartKind::L3 => "L3",
+        kind => kind.name(),
     };
     match group.os_index {
         Some(index) => format!("{kind} #{index}"),

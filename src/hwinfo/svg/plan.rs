@@ -52,7 +52,7 @@ impl Pen<'_> {
     fn part(&self, part: &Part) -> Block {
         let cpus = part.cpus();
         let size = size(part.size_bytes.unwrap_or(part.memory_bytes));
-        let name = join([numbered(part_name(part.kind), part.os_index), size]);
+        let name = join([numbered(part.kind.name(), part.os_index), size]);
         let title = join([name.clone(), part.model.clone().unwrap_or_default(), cpus_text(&cpus)]);
         // The numbers in the form that a cpuset takes, where they are what is chosen by.
         let lines = [name, part.model.clone().unwrap_or_default(), cpus_text(&cpus)];
@@ -197,18 +197,6 @@ fn cpus_text(cpus: &CpuList) -> String {
 /// The facts that are known, in one line.
 fn join<const N: usize>(facts: [String; N]) -> String {
     facts.into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(DOT)
-}
-
-fn part_name(kind: PartKind) -> &'static str {
-    match kind {
-        PartKind::Machine => "Machine",
-        PartKind::Package => "Package",
-        PartKind::Die => "Die",
-        PartKind::Group => "Group",
-        PartKind::L5 => "L5",
-        PartKind::L4 => "L4",
-        PartKind::L3 => "L3",
-    }
 }
 
 fn part_look(kind: PartKind) -> Look {
