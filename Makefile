@@ -14,8 +14,11 @@
 
 export RUN TARGET SECTORS PLAN
 
-.PHONY: run test test-fast test-slow lint docs commands setup clean
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast test-slow lint docs commands setup clean
 
+# The comment at the top of this file.
+help: ; @sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 run: ; @scripts/run
 test: ; @scripts/test all
 test-fast: ; @scripts/test fast
