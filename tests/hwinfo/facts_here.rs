@@ -42,7 +42,7 @@ fn disks_have_the_sizes_of_sys() {
     for disk in here().disks.unwrap() {
         let sectors = fs::read_to_string(Path::new("/sys/block").join(&disk.name).join("size")).unwrap();
         assert_eq!(disk.size_bytes.unwrap().0, sectors.trim().parse::<u64>().unwrap() * 512, "{}", disk.name);
-        for mount in &disk.mounts {
+        for mount in disk.mounts.iter().flatten() {
             assert!(Path::new(&mount.path).exists() && mount.free_bytes <= mount.total_bytes, "{mount:?}");
         }
     }
@@ -84,11 +84,57 @@ fn what_is_absent_is_listed() {
     assert_eq!(answers["pc1_capable"], answer);
 }
 
+/// What `hwinfo diff` finds between this machine and a recording of it, as `place: here, recorded`; nothing where the
+/// recording could not be made.
+fn differences_to(record: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let Ok(output) = std::process::Command::new("sh").args(["-c", record]).current_dir(dir.path()).output() else {
+        return Vec::new();
+    };
+    let recorded = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let recorded =
+        recorded.filter(|path| path.to_string_lossy().ends_with(".bz2") || path.ends_with("only.xml")).next();
+    let Some(recorded) = recorded.filter(|_| output.status.success()) else {
+        crate::hidden::skip("hwloc's tools are not installed (Debian: hwloc-nox)");
+        return Vec::new();
+    };
+    let here = dir.path().join("here.json");
+    fs::write(&here, hwinfo(&["--json"])).unwrap();
+    let mut command = Command::cargo_bin("damocles-worker-util").unwrap();
+    let output = command.args(["hwinfo", "diff", "--json"]).args([&here, &recorded]).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let word = |difference: &serde_json::Value, key: &str| difference[key].as_str().unwrap().to_owned();
+    let found = found["differences"].as_array().unwrap().iter();
+    found.map(|found| format!("{}: {}, {}", word(found, "place"), word(found, "a"), word(found, "b"))).collect()
+}
+
+/// Wherever the recording knows a fact, it is the fact of the live look.
+#[test]
+fn this_machine_and_a_capture_of_it_agree() {
+    for found in differences_to("hwloc-gather-topology --io here") {
+        // The driver's library tells these, and is not asked about a captured machine.
+        let is_of_driver =
+            found.starts_with("GPU") && here().gpus.iter().flatten().any(|gpu| gpu.driver_version.is_some());
+        assert!(found.ends_with(", not known") || is_of_driver, "{found}");
+    }
+}
+
+#[test]
+fn this_machine_and_an_export_of_it_agree() {
+    for found in differences_to("lstopo-no-graphics --disallowed only.xml") {
+        // Of SATA disks an export does not tell whether they turn.
+        let is_kind = found.starts_with("disk ") && found.contains(", kind: ") && found.ends_with(", unknown");
+        let is_of_driver =
+            found.starts_with("GPU") && here().gpus.iter().flatten().any(|gpu| gpu.driver_version.is_some());
+        assert!(found.ends_with(", not known") || is_kind || is_of_driver, "{found}");
+    }
+}
+
 #[test]
 fn sections_stand_below_the_tree() {
     let text = hwinfo(&[]);
     let places: Vec<_> =
-        ["CPU topology:", "\nProcessor:\n", "\nKernel:\n", "\nMemory:\n", "\nDisks:", "\nGPUs:", "\nNetwork:"]
+        ["CPU topology:", "\nProcessor:\n", "\nKernel:\n", "\nMemory:\n", "\nLimits of this process:\n"]
             .iter()
             .map(|title| text.find(title).unwrap_or_else(|| panic!("{title}: {text}")))
             .collect();
@@ -129,7 +175,7 @@ fn nvidia_smi() -> Vec<(String, String, u64)> {
 #[test]
 fn nvidia_gpus_are_those_of_the_vendors_tool() {
     let machine = here();
-    let gpus = machine.gpus.unwrap();
+    let gpus = machine.gpus.unwrap_or_default();
     let expected = nvidia_smi();
     assert_eq!(gpus.iter().filter(|gpu| gpu.driver_version.is_some()).count(), expected.len(), "{gpus:?}");
     for (address, name, mib) in expected {
