@@ -26,6 +26,7 @@ use std::{
   damocles-worker-util hwinfo --from node7.tar.bz2   another machine, as hwloc-gather-topology captured it
   damocles-worker-util hwinfo --from node7.xml       or as `lstopo --of xml` exported it
   damocles-worker-util hwinfo --from 'pack:2 [numa(memory=256GB)] l3:8(size=32MB) core:8 pu:2'
+  damocles-worker-util hwinfo diff a.json b.tar.bz2  what differs between two machines
 
 Numbers after # are the operating system's: a cpuset or numa_preferred takes them as they are.
 SMT siblings share one PU: PU #0/#64 is one core with the CPUs 0 and 64.
@@ -33,13 +34,14 @@ More than 8 cores in a line become ranges: PU #0-15 + siblings #64-79 (16 cores)
 Exit code: 0 shown, 2 could not look.")]
 pub struct Args {
     /// Look at SOURCE instead of this machine: an hwloc XML export, a captured tree (folder, tar, tar.bz2, tar.gz),
-    /// a machine.json, or else a synthetic description
-    #[arg(long, alias = "machine", value_name = "SOURCE", global = true)]
+    /// a machine.json, or else a synthetic description. A name that begins with a dash: --from=-name
+    #[arg(long, visible_alias = "machine", value_name = "SOURCE", global = true)]
     from: Option<String>,
     /// Show everything hwloc knows, down to L1 caches and PCI devices
     #[arg(long)]
     full: bool,
-    /// Print the answer as JSON: the machine (docs/machine-schema.md; with --full hwloc's whole tree), a verdict, the differences
+    /// Print the answer as one JSON object: of hwinfo the machine (docs/machine-schema.md; with --full hwloc's whole
+    /// tree), of cpuset the verdict (docs/cpuset.md), of diff the differences (docs/hwinfo.md)
     #[arg(long, global = true)]
     json: bool,
     /// Draw the machine into FILE as SVG, `-` for stdout
@@ -70,21 +72,24 @@ const CAPTURED: &str = "captured-tree";
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
+    let is_of_hwinfo_alone = args.full || args.toml || args.svg.is_some();
     match &args.command {
         None => show(&args, io),
         Some(Command::Cpuset(cpuset)) => {
-            let lost = args.full || args.toml || args.svg.is_some();
-            ensure!(!lost, "judge a cpuset: --full, --toml and --svg show a machine, and cannot be said with cpuset");
+            ensure!(
+                !is_of_hwinfo_alone,
+                "judge a cpuset: --full, --toml and --svg show a machine, and cannot be said with cpuset"
+            );
             let look = look(args.from.as_deref(), false, io)?;
             hwinfo_cpuset::run(cpuset, &look.machine, args.json, io)
         }
         Some(Command::Diff(machines)) => {
-            let lost = args.from.is_some() || args.full || args.toml || args.svg.is_some();
             ensure!(
-                !lost,
-                "compare machines: diff takes its two sources as arguments, and no --from, --full, --toml or --svg"
+                args.from.is_none() && !is_of_hwinfo_alone,
+                "compare machines: diff takes its two sources as arguments (`hwinfo diff A B`), and no --from, --full, \
+                 --toml or --svg"
             );
-            diff::run(machines, args.json, io)
+            diff::run(machines, io)
         }
         Some(Command::Captured { root, full }) => {
             hwinfo::write_captured(root, detail(*full), io.out)?;
@@ -95,7 +100,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
 
 /// The machine that `--from` names, or this one.
 pub fn look(from: Option<&str>, full: bool, io: &mut Io) -> Result<Look> {
-    let reader = Reader::this_program(&["hwinfo", CAPTURED]).context("find this program's own file")?;
+    let reader = Reader::this_program(&["hwinfo", CAPTURED]);
     let look = hwinfo::look(from, detail(full), &reader)?;
     if !look.talk.is_empty() {
         writeln!(io.err, "warning: {}", look.talk)?;

@@ -4,8 +4,9 @@
 //! caches) are looked through, so nothing that hangs below them is lost.
 
 use crate::{
-    machine::{Broken, Core, Machine, NumaNode, Part, PartKind, VERSION},
+    machine::{Broken, Core, CpuKind, Machine, NumaNode, Part, PartKind, VERSION},
     sys::{
+        Root,
         host::HostError,
         topology::{
             self, CpuSet, Detail, ObjectAttributes, ObjectType, Source, Topology, TopologyError, TopologyObject,
@@ -21,6 +22,15 @@ pub struct Facts {
     pub hostname: String,
     /// Each node's own CPUs as the kernel lists them. Absent: worked out from the topology.
     pub node_cpus: Option<BTreeMap<NodeId, CpuList>>,
+    /// The CPUs that the kernel calls online. Absent: what hwloc shows is all that is known.
+    pub online_cpus: Option<CpuList>,
+}
+
+impl Facts {
+    /// Of a machine of which hwloc alone tells.
+    pub fn named(hostname: impl Into<String>) -> Self {
+        Self { hostname: hostname.into(), ..Self::default() }
+    }
 }
 
 /// Why there is no machine.
@@ -36,9 +46,9 @@ pub enum CollectError {
 
 /// The machine that an XML export or a synthetic line describes.
 pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
-    let mut machine =
-        collect(&topology::load(source, Detail::Structure)?, &Facts { hostname: name.to_owned(), node_cpus: None })?;
-    machine.note_absent();
+    let topology = topology::load(source, Detail::Structure)?;
+    let mut machine = collect(&topology, &Facts::named(name))?;
+    super::recorded::fill(&mut machine, &topology, &Root::at("/"));
     Ok(machine)
 }
 
@@ -57,13 +67,19 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         None => own_cpus(&nodes_near(&root)),
     };
     settle(&mut root, &own, &online);
+    let allowed = cpus(&topology.allowed_cpuset()).and(&online);
+    // What hwloc leaves out is offline, unless the kernel says otherwise.
+    let left_out = cpus(&topology.complete_cpuset()).minus(&online);
     let machine = Machine {
         version: VERSION,
         hostname: facts.hostname.clone(),
-        allowed_cpus: cpus(&topology.allowed_cpuset()).and(&online),
-        offline_cpus: cpus(&topology.complete_cpuset()).minus(&online),
+        // An export without forbidden CPUs allows all that it has. One that has some was asked for all CPUs.
+        offline_or_forbidden: facts.online_cpus.is_none() && !left_out.is_empty() && allowed == online,
+        allowed_cpus: allowed,
+        offline_cpus: facts.online_cpus.as_ref().map_or_else(|| left_out.clone(), |kernel| left_out.minus(kernel)),
         topology: root,
         l2_caches: count_l2(topology),
+        cpu_kinds: kinds(topology, &online),
         cpu: None,
         kernel: None,
         distances: None,
@@ -77,6 +93,34 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
     match strange_cpu(&online, &machine.offline_cpus).into_iter().chain(machine.check()).collect::<Vec<_>>() {
         broken if broken.is_empty() => Ok(machine),
         broken => Err(CollectError::Broken(broken)),
+    }
+}
+
+/// The kinds of cores, where they differ. Kernels tell kinds of machines whose cores are all alike too.
+fn kinds(topology: &Topology, online: &CpuList) -> Vec<CpuKind> {
+    let Ok(told) = topology.cpu_kinds() else { return Vec::new() };
+    let count = told.len();
+    let mut kinds: Vec<CpuKind> = told
+        .enumerate()
+        .map(|(i, kind)| CpuKind {
+            name: kind_name(&kind, count).map_or_else(|| format!("kind {i}"), str::to_owned),
+            efficiency: kind.efficiency.and_then(|rank| u32::try_from(rank).ok()),
+            cpus: cpus(&kind.cpuset).and(online),
+        })
+        .collect();
+    kinds.retain(|kind| !kind.cpus.is_empty());
+    if kinds.iter().any(|kind| kind.cpus == *online) { Vec::new() } else { kinds }
+}
+
+/// What people call Intel's kinds. Of two kinds that are told apart by their speed alone, one is the faster.
+fn kind_name(kind: &topology::CpuKind, count: usize) -> Option<&'static str> {
+    let core_type = kind.infos.iter().find(|info| info.name().to_bytes() == b"CoreType");
+    match (core_type.map(|info| info.value().to_bytes()), kind.efficiency) {
+        (Some(b"IntelCore"), _) => Some("P-core"),
+        (Some(b"IntelAtom"), _) => Some("E-core"),
+        (None, Some(0)) if count == 2 => Some("slower core"),
+        (None, Some(1)) if count == 2 => Some("faster core"),
+        _ => None,
     }
 }
 
@@ -201,7 +245,7 @@ fn settle(part: &mut Part, own: &BTreeMap<NodeId, CpuList>, online: &CpuList) ->
     part.memory_bytes
 }
 
-fn os_index(object: &TopologyObject) -> Option<u32> {
+pub(super) fn os_index(object: &TopologyObject) -> Option<u32> {
     object.os_index().and_then(|index| u32::try_from(index).ok())
 }
 
@@ -210,7 +254,7 @@ pub(super) fn object_cpus(object: &TopologyObject) -> CpuList {
 }
 
 /// hwloc's CPU sets are OS indices. An infinite set cannot be listed and does not name real CPUs.
-fn cpus(set: &CpuSet) -> CpuList {
+pub(super) fn cpus(set: &CpuSet) -> CpuList {
     if set.weight().is_none() {
         return CpuList::default();
     }
@@ -218,7 +262,7 @@ fn cpus(set: &CpuSet) -> CpuList {
 }
 
 /// Text as hwloc has it, without the padding that firmware adds; nothing where nothing is left.
-fn text(raw: &CStr) -> Option<String> {
+pub(super) fn text(raw: &CStr) -> Option<String> {
     let words: Vec<_> = raw.to_string_lossy().split_whitespace().map(str::to_owned).collect();
     (!words.is_empty()).then(|| words.join(" "))
 }

@@ -72,12 +72,26 @@ fn counts(machine: &Machine) -> Map<String, Value> {
     }))
 }
 
-/// A machine's facts; those of the outermost part stand beside the others.
+/// A machine's facts; those of the outermost part stand beside the others. Memory that the source does not tell is
+/// 0 bytes in the contract: where no node has any, it is no fact.
 fn fields(machine: &Machine) -> Map<String, Value> {
     let mut fields = object(serde_json::to_value(machine).expect("the contract is data that JSON can hold"));
     let topology = fields.remove("topology").map(object).unwrap_or_default();
     fields.extend(topology);
+    if machine.memory_bytes().0 == 0 {
+        fields.remove("memory_bytes");
+        fields.values_mut().for_each(without_memory);
+    }
     fields
+}
+
+/// Takes the memory out of parts and nodes; a GPU's is another.
+fn without_memory(value: &mut Value) {
+    let entries = value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut);
+    for entry in entries.filter(|entry| entry.contains_key("cpus") || entry.contains_key("kind")) {
+        entry.remove("memory_bytes");
+        entry.values_mut().for_each(without_memory);
+    }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -141,6 +155,12 @@ impl Walk {
 
     /// Two values that are compared as they are.
     fn leaf(&mut self, place: &[String], key: &str, a: Option<&Value>, b: Option<&Value>, absent: &str) {
+        // A cache has no memory of its own, whether memory is told or not.
+        if key == "memory_bytes"
+            && [(a, b), (b, a)].iter().any(|(one, other)| one.is_none() && *other == Some(&json!(0)))
+        {
+            return;
+        }
         if !self.all && (BY_NATURE.contains(&key) || is_same_memory(key, a, b)) {
             self.found.passed_over += 1;
             return;
@@ -196,7 +216,7 @@ fn name_of(key: &str, entry: &Value) -> Option<String> {
         "gpus" => "GPU".to_owned(),
         "hugetlbfs" => format!("hugetlbfs {}", text("path")?),
         "mounts" => format!("mount {}", text("path")?),
-        "models" | "governors" => text("name")?.to_owned(),
+        "models" | "governors" | "cpu_kinds" => text("name")?.to_owned(),
         _ => return None,
     })
 }
@@ -419,6 +439,22 @@ mod tests {
                 "Package #0, L3 #1, size: 16 MiB | not known",
             ]
         );
+    }
+
+    /// An export without sizes has no machine without memory.
+    #[test]
+    fn memory_that_is_not_told_is_not_known() {
+        let found = found(&[("6871947673", "0")], false);
+        assert_eq!(
+            found,
+            [
+                "memory: 6.4 GiB | not known",
+                "Package #0, memory: 6.4 GiB | not known",
+                "Package #0, NUMANode #0, memory: 6.4 GiB | not known",
+            ]
+        );
+        let empty = machine(&[("6871947673", "0")]);
+        assert_eq!(diff(&empty, &empty.clone(), true), Comparison::default());
     }
 
     /// Facts that the types of today do not know are compared by the same rules.

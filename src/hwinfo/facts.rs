@@ -4,6 +4,9 @@
 //! Root ─► sys::{cpu, settings, memory, mount, disk, pci, nic, nvml} ─► Machine { cpu, kernel, disks, … }
 //!                                                          └─ misses ─► Machine { unreadable }
 //! ```
+//!
+//! A captured tree is read in the same way, without what is of the running host alone: its processes' limits, the space
+//! that is left, what a driver's library tells.
 
 use crate::{
     machine::{
@@ -12,6 +15,7 @@ use crate::{
     },
     sys::{
         Miss, Misses, Root, cpu, disk, memory,
+        misses::NOT_CAPTURED,
         mount::{self, Mounted},
         nic,
         nvml::{self, NvmlFailed, Told},
@@ -28,6 +32,15 @@ const AMD: u16 = 0x1002;
 
 /// Fills in everything that the files under `root` tell. `ask_nvml` is called where NVIDIA's driver runs.
 pub fn fill(machine: &mut Machine, root: &Root, ask_nvml: impl FnOnce() -> Result<Told, NvmlFailed>) {
+    fill_from(machine, root, root, ask_nvml);
+}
+
+/// Fills in what a captured tree holds of a machine. Devices are called as the PCI id list under `names` calls them.
+pub fn fill_captured(machine: &mut Machine, root: &Root, names: &Root) {
+    fill_from(machine, root, names, || Ok(Told::default()));
+}
+
+fn fill_from(machine: &mut Machine, root: &Root, names: &Root, ask_nvml: impl FnOnce() -> Result<Told, NvmlFailed>) {
     machine.unreadable.retain(|missed| missed.reason != NOT_IN_SOURCE);
     let mut misses = Misses::default();
     machine.cpu = misses.keep("processors and their instructions", cpu::info(root)).map(processors);
@@ -36,19 +49,32 @@ pub fn fill(machine: &mut Machine, root: &Root, ask_nvml: impl FnOnce() -> Resul
     machine.distances = misses.keep("distances of nodes", memory::distances(root)).map(|told| known(machine, told));
     let mounts = misses.keep("mounts (hugetlbfs, file systems of disks)", mount::mounts(root));
     machine.hugetlbfs = mounts.as_deref().map(|mounts| hugetlbfs(mounts, root, &mut misses));
-    let mounts = mounts.unwrap_or_default();
     let disks = disk::disks(root, &mut misses);
-    machine.disks = misses
-        .keep("disks", disks)
-        .map(|disks| disks.into_iter().map(|disk| disk_with_mounts(disk, &mounts, root, &mut misses)).collect());
-    fill_pci(machine, root, ask_nvml, &mut misses);
-    machine.limits = misses.keep("limits of this process", settings::limits(root)).map(limits);
+    machine.disks = misses.keep_devices("disks", disks).map(|disks| {
+        disks.into_iter().map(|disk| disk_with_mounts(disk, mounts.as_deref(), root, &mut misses)).collect()
+    });
+    fill_pci(machine, root, names, ask_nvml, &mut misses);
+    if root.is_captured() {
+        note_not_captured(machine, &mut misses);
+    } else {
+        machine.limits = misses.keep("limits of this process", settings::limits(root)).map(limits);
+    }
     settle_nodes(machine);
-    machine.unreadable.extend(misses.0.into_iter().map(|miss| Unreadable {
-        what: miss.what,
-        path: miss.path,
-        reason: miss.reason,
-    }));
+    machine.unreadable.extend(misses.0.into_iter().map(unreadable));
+}
+
+pub(super) fn unreadable(miss: Miss) -> Unreadable {
+    Unreadable { what: miss.what, path: miss.path, reason: miss.reason }
+}
+
+/// What no captured tree holds, and what this one lacks of every node, each in one entry.
+fn note_not_captured(machine: &Machine, misses: &mut Misses) {
+    let not_captured = |what: &str| Miss { what: what.to_owned(), path: None, reason: NOT_CAPTURED.to_owned() };
+    if machine.disks.iter().flatten().any(|disk| disk.mounts.as_ref().is_some_and(|mounts| !mounts.is_empty())) {
+        misses.0.push(not_captured("free space of file systems"));
+    }
+    misses.0.push(not_captured("limits of a process"));
+    misses.join_numbered();
 }
 
 fn processors(info: cpu::CpuInfo) -> Cpu {
@@ -80,8 +106,8 @@ fn fill_nodes(part: &mut Part, root: &Root, misses: &mut Misses) {
             let pool = |pool: memory::Pool| PagePool {
                 page_bytes: pool.page_bytes,
                 pages: pool.pages,
-                free: pool.free,
-                surplus: pool.surplus,
+                free: Some(pool.free),
+                surplus: Some(pool.surplus),
             };
             pools.into_iter().map(pool).collect()
         });
@@ -111,25 +137,35 @@ fn hugetlbfs(mounts: &[Mounted], root: &Root, misses: &mut Misses) -> Vec<Hugetl
     found
 }
 
-fn disk_with_mounts(found: disk::DiskFound, mounts: &[Mounted], root: &Root, misses: &mut Misses) -> Disk {
-    let kind = match found.kind {
+fn disk_with_mounts(found: disk::DiskFound, mounts: Option<&[Mounted]>, root: &Root, misses: &mut Misses) -> Disk {
+    let mounts = mounts.map(|mounts| mounts_on(&found.devices, mounts, root).into_iter());
+    let mounts = mounts.map(|mounts| mounts.map(|mounted| mount_of(mounted, root, misses)).collect());
+    let kind = disk_kind(found.kind);
+    Disk { name: found.name, model: found.model, size_bytes: found.size, kind, node: found.node, mounts }
+}
+
+pub(super) fn disk_kind(kind: disk::Kind) -> DiskKind {
+    match kind {
         disk::Kind::Nvme => DiskKind::Nvme,
         disk::Kind::Ssd => DiskKind::Ssd,
         disk::Kind::Hdd => DiskKind::Hdd,
         disk::Kind::Unknown => DiskKind::Unknown,
+    }
+}
+
+/// The space of a captured file system is that of whatever is mounted there on this host.
+fn mount_of(mounted: &Mounted, root: &Root, misses: &mut Misses) -> Mount {
+    let space = match root.is_captured() {
+        true => None,
+        false => misses.keep(format!("free space of {}", mounted.path), mount::space(root, &mounted.path)),
     };
-    let mounts = mounts_on(&found.devices, mounts, root).into_iter().map(|mounted| {
-        let space = misses.keep(format!("free space of {}", mounted.path), mount::space(root, &mounted.path));
-        Mount {
-            path: mounted.path.clone(),
-            filesystem: mounted.filesystem.clone(),
-            read_only: mounted.read_only,
-            total_bytes: space.map(|(total, _)| total),
-            free_bytes: space.map(|(_, free)| free),
-        }
-    });
-    let mounts = mounts.collect();
-    Disk { name: found.name, model: found.model, size_bytes: found.size, kind, node: found.node, mounts }
+    Mount {
+        path: mounted.path.clone(),
+        filesystem: mounted.filesystem.clone(),
+        read_only: mounted.read_only,
+        total_bytes: space.map(|(total, _)| total),
+        free_bytes: space.map(|(_, free)| free),
+    }
 }
 
 /// The folders that are mounted from these devices. btrfs has a number of its own, so a device's name counts too.
@@ -149,25 +185,35 @@ fn mounts_on<'a>(devices: &BTreeSet<String>, mounts: &'a [Mounted], root: &Root)
 fn fill_pci(
     machine: &mut Machine,
     root: &Root,
+    names: &Root,
     ask_nvml: impl FnOnce() -> Result<Told, NvmlFailed>,
     misses: &mut Misses,
 ) {
+    let before = misses.0.len();
     let devices = pci::devices(root, is_gpu, misses);
-    let devices = misses.keep("GPUs", devices);
+    let all_told = misses.0.len() == before;
+    // Whoever could not see every device cannot say that there is no GPU.
+    let devices = misses.keep_devices("GPUs", devices).filter(|found| all_told || !found.is_empty());
     let nics = nic::nics(root, misses);
-    let nics = misses.keep("network interfaces", nics);
+    let nics = misses.keep_devices("network interfaces", nics);
     let mut wanted: Vec<pci::Ids> = devices.iter().flatten().map(|device| device.ids).collect();
     wanted.extend(nics.iter().flatten().filter_map(|nic| nic.ids));
-    let names = match wanted.is_empty() {
-        true => pci::Names::default(),
-        false => misses.keep("names of PCI devices", pci::names(root, &wanted)).unwrap_or_default(),
-    };
-    machine.gpus = devices.map(|devices| gpus(devices, &names, root, ask_nvml, misses));
+    let names = pci_names(names, &wanted, misses);
+    let gpus = gpus(devices.as_deref().unwrap_or_default(), &names, root, ask_nvml, misses);
+    machine.gpus = (devices.is_some() || !gpus.is_empty()).then_some(gpus);
     machine.nics = nics.map(|nics| nics.into_iter().map(|found| nic_of(found, &names)).collect());
 }
 
+/// The names of these devices, where the id list of this host has them.
+pub(super) fn pci_names(root: &Root, wanted: &[pci::Ids], misses: &mut Misses) -> pci::Names {
+    match wanted.is_empty() {
+        true => pci::Names::default(),
+        false => misses.keep("names of PCI devices", pci::names(root, wanted)).unwrap_or_default(),
+    }
+}
+
 /// Display controllers, and what GPU vendors sell as processing accelerators.
-fn is_gpu(class: u32, vendor: u16) -> bool {
+pub(super) fn is_gpu(class: u32, vendor: u16) -> bool {
     match class >> 16 {
         0x03 => true,
         0x12 => [NVIDIA, AMD].contains(&vendor),
@@ -176,14 +222,14 @@ fn is_gpu(class: u32, vendor: u16) -> bool {
 }
 
 fn gpus(
-    devices: Vec<PciDevice>,
+    devices: &[PciDevice],
     names: &pci::Names,
     root: &Root,
     ask_nvml: impl FnOnce() -> Result<Told, NvmlFailed>,
     misses: &mut Misses,
 ) -> Vec<Gpu> {
-    let has_driver = devices.iter().any(|device| device.driver.as_deref() == Some("nvidia"))
-        || root.path("/proc/driver/nvidia/version").exists();
+    let is_bound = devices.iter().any(|device| device.driver.as_deref() == Some("nvidia"));
+    let has_driver = !root.is_captured() && (is_bound || root.path("/proc/driver/nvidia/version").exists());
     let mut gpus: Vec<Gpu> = devices.iter().map(|device| gpu(device, names)).collect();
     let told = match has_driver.then(ask_nvml) {
         Some(Ok(told)) => told,
@@ -203,7 +249,7 @@ fn gpus(
     gpus
 }
 
-fn gpu(device: &PciDevice, names: &pci::Names) -> Gpu {
+pub(super) fn gpu(device: &PciDevice, names: &pci::Names) -> Gpu {
     let (vendor, number) = device.ids;
     Gpu {
         name: names.device(device.ids).map_or_else(|| format!("PCI device {vendor:04x}:{number:04x}"), str::to_owned),
@@ -254,6 +300,7 @@ fn add_amd_memory(gpu: &mut Gpu, root: &Root, misses: &mut Misses) {
             what: format!("memory of GPU {address}"),
             path: None,
             reason: match &gpu.driver {
+                _ if root.is_captured() => NOT_CAPTURED.to_owned(),
                 Some(driver) => format!("its driver {driver} does not tell it"),
                 None => "no driver is bound to it".to_owned(),
             },
@@ -263,10 +310,7 @@ fn add_amd_memory(gpu: &mut Gpu, root: &Root, misses: &mut Misses) {
 }
 
 fn nic_of(found: nic::NicFound, names: &pci::Names) -> Nic {
-    let model = found.ids.and_then(|ids| match (names.vendor(ids), names.device(ids)) {
-        (Some(vendor), Some(device)) => Some(format!("{vendor} {device}")),
-        (vendor, device) => vendor.or(device).map(str::to_owned),
-    });
+    let model = found.ids.and_then(|ids| nic_model(names.vendor(ids), names.device(ids)));
     Nic {
         name: found.name,
         model,
@@ -278,6 +322,13 @@ fn nic_of(found: nic::NicFound, names: &pci::Names) -> Nic {
     }
 }
 
+pub(super) fn nic_model(vendor: Option<&str>, device: Option<&str>) -> Option<String> {
+    match (vendor, device) {
+        (Some(vendor), Some(device)) => Some(format!("{vendor} {device}")),
+        (vendor, device) => vendor.or(device).map(str::to_owned),
+    }
+}
+
 fn limits((memlock, nofile): (SoftHard, SoftHard)) -> Limits {
     let ceiling = |limit: Option<u64>| limit.map_or(Ceiling::Unlimited, Ceiling::At);
     let limit = |(soft, hard): SoftHard| Limit { soft: ceiling(soft), hard: ceiling(hard) };
@@ -285,7 +336,7 @@ fn limits((memlock, nofile): (SoftHard, SoftHard)) -> Limits {
 }
 
 /// Where firmware names no node and there is only one, that one is the nearest.
-fn settle_nodes(machine: &mut Machine) {
+pub(super) fn settle_nodes(machine: &mut Machine) {
     let only = match machine.nodes()[..] {
         [node] => Some(node.os_index),
         _ => None,

@@ -13,6 +13,7 @@
 //! The walk follows hwloc's four kinds of children in its order: memory, CPUs and caches, devices, the rest. Nothing
 //! is left out and nothing is interpreted: this is the view for what the short tree does not tell.
 
+use super::{recorded, relations::Relations};
 use crate::{
     sys::topology::{
         CacheType, DownstreamAttributes, ObjectAttributes, ObjectType, PCIDeviceAttributes, Topology, TopologyObject,
@@ -47,18 +48,42 @@ pub struct FullObject {
     pub infos: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<FullObject>,
+    /// What is known of several objects together; of the outermost object only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Box<Relations>>,
 }
 
 /// The whole tree of a topology that was loaded with its devices.
 pub fn full(topology: &Topology) -> FullObject {
-    object(topology.root_object())
+    let relations = Some(Relations::of(topology)).filter(|found| !found.is_empty()).map(Box::new);
+    FullObject { relations, ..object(topology.root_object()) }
+}
+
+/// An object's type and number, as its line begins: `NUMANode #0`.
+pub(super) fn title(from: &TopologyObject) -> String {
+    titled(&kind(from), name(from).as_deref(), os_index(from), from.logical_index() as u64)
+}
+
+fn titled(kind: &str, name: Option<&str>, os_index: Option<u64>, logical_index: u64) -> String {
+    match (name, os_index) {
+        _ if kind == "Machine" => kind.to_owned(),
+        (Some(name), _) => format!("{kind} {name}"),
+        (None, Some(index)) => format!("{kind} #{index}"),
+        (None, None) => format!("{kind} L#{logical_index}"),
+    }
+}
+
+/// Devices and caches have numbers too, but they mean nothing to the operating system.
+fn os_index(object: &TopologyObject) -> Option<u64> {
+    let is_cpu_or_memory = !object.object_type().is_io() && object.object_type() != ObjectType::Misc;
+    object.os_index().filter(|_| is_cpu_or_memory).map(|index| index as u64)
 }
 
 fn object(from: &TopologyObject) -> FullObject {
     FullObject {
         kind: kind(from),
         name: name(from),
-        os_index: if is_cpu_or_memory(from) { from.os_index().map(|index| index as u64) } else { None },
+        os_index: os_index(from),
         logical_index: from.logical_index() as u64,
         bytes: bytes(from),
         cpus: super::collect::object_cpus(from),
@@ -71,12 +96,8 @@ fn object(from: &TopologyObject) -> FullObject {
             .chain(from.misc_children())
             .map(object)
             .collect(),
+        relations: None,
     }
-}
-
-/// Devices and caches have numbers too, but they mean nothing to the operating system.
-fn is_cpu_or_memory(object: &TopologyObject) -> bool {
-    !object.object_type().is_io() && object.object_type() != ObjectType::Misc
 }
 
 /// hwloc's short type names, as `lstopo` prints them.
@@ -107,7 +128,7 @@ fn kind(object: &TopologyObject) -> String {
 
 fn name(object: &TopologyObject) -> Option<String> {
     let address = match object.attributes() {
-        Some(ObjectAttributes::PCIDevice(device)) => Some(pci_address(device)),
+        Some(ObjectAttributes::PCIDevice(device)) => Some(recorded::address(device)),
         _ => None,
     };
     let name = object.name().map(words).filter(|text| !text.is_empty());
@@ -115,10 +136,6 @@ fn name(object: &TopologyObject) -> Option<String> {
         (Some(address), Some(name)) => Some(format!("{address} {name}")),
         (address, name) => address.or(name),
     }
-}
-
-fn pci_address(device: &PCIDeviceAttributes) -> String {
-    format!("{:04x}:{:02x}:{:02x}.{:x}", device.domain(), device.bus_id(), device.bus_device(), device.function())
 }
 
 fn bytes(object: &TopologyObject) -> Option<Bytes> {
@@ -193,19 +210,14 @@ fn class(id: u16) -> String {
 }
 
 /// Text of firmware and kernels on one line, its padding removed.
-fn words(raw: &std::ffi::CStr) -> String {
+pub(super) fn words(raw: &std::ffi::CStr) -> String {
     raw.to_string_lossy().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl FullObject {
     /// The object's line: type and number, what it is in round brackets, what was written down about it in a second pair.
     pub(super) fn text(&self) -> String {
-        let number = match (&self.name, self.os_index) {
-            _ if self.kind == "Machine" => String::new(),
-            (Some(name), _) => format!(" {name}"),
-            (None, Some(index)) => format!(" #{index}"),
-            (None, None) => format!(" L#{}", self.logical_index),
-        };
+        let title = titled(&self.kind, self.name.as_deref(), self.os_index, self.logical_index);
         let mut facts: Vec<String> = self.bytes.iter().map(|bytes| bytes.human()).collect();
         facts.extend(self.attributes.iter().cloned());
         if !self.cpus.is_empty() && !["Machine", "PU"].contains(&self.kind.as_str()) {
@@ -215,7 +227,7 @@ impl FullObject {
         [facts.join(", "), infos.join("; ")]
             .iter()
             .filter(|note| !note.is_empty())
-            .fold(format!("{}{number}", self.kind), |text, note| format!("{text} ({note})"))
+            .fold(title, |text, note| format!("{text} ({note})"))
     }
 
     /// This object and all below it.

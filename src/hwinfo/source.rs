@@ -11,12 +11,14 @@
 use super::{
     CollectError, Facts, collect,
     full::{self, FullObject},
+    recorded,
 };
 use crate::{
     machine::{self, Machine, MachineError},
     sys::{
         Root,
         capture::{Capture, CaptureError, ChildError, Limits, Reader},
+        host,
         topology::{self, Detail, Source, Topology},
     },
 };
@@ -174,8 +176,8 @@ fn stem(path: &Path) -> String {
 fn described(source: &Source, name: &str, detail: Detail) -> Result<Look, SourceError> {
     let topology = topology::load(source, detail).map_err(CollectError::from)?;
     let hostname = collect::recorded_hostname(&topology).unwrap_or_else(|| name.to_owned());
-    let mut machine = collect(&topology, &Facts { hostname, node_cpus: None })?;
-    machine.note_absent();
+    let mut machine = collect(&topology, &Facts::named(hostname))?;
+    recorded::fill(&mut machine, &topology, &Root::at("/"));
     Ok(look_of(topology, machine, detail))
 }
 
@@ -220,10 +222,13 @@ pub fn write_captured(root: &Path, detail: Detail, out: &mut dyn io::Write) -> R
         machine: &'a Machine,
         full: &'a Option<FullObject>,
     }
-    let (topology, machine) = super::this_topology(&Root::at(root), detail)?;
+    let tree = Root::captured(root).map_err(|source| CapturedError::Read { path: root.to_owned(), source })?;
+    host::check_nodes_listed(&tree).map_err(CollectError::from)?;
+    let topology = topology::load(&Source::ThisMachine, detail).map_err(CollectError::from)?;
     if topology.is_this_system() {
         return Err(CapturedError::NotPointed);
     }
+    let machine = super::captured_machine(&topology, &tree)?;
     let full = (detail == Detail::Everything).then(|| full::full(&topology));
     Ok(serde_json::to_writer(out, &Answer { machine: &machine, full: &full })?)
 }
@@ -235,6 +240,8 @@ pub enum CapturedError {
     Collect(#[from] CollectError),
     #[error("look at a captured machine: hwloc shows this machine instead; use --from")]
     NotPointed,
+    #[error("look at captured machine {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
     #[error("write the answer: {0}")]
     Write(#[from] serde_json::Error),
 }
@@ -244,7 +251,7 @@ mod tests {
     use super::*;
 
     fn reader() -> Reader {
-        Reader { program: "/nonexistent".into(), args: Vec::new(), timeout: std::time::Duration::from_secs(1) }
+        Reader { program: Some("/nonexistent".into()), args: Vec::new(), timeout: std::time::Duration::from_secs(1) }
     }
 
     fn refused(from: &str) -> String {

@@ -69,7 +69,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Row {
     cells.map(str::to_owned).to_vec()
 }
 
-fn section(out: &mut dyn Write, title: &str, rows: &[Row]) -> io::Result<()> {
+pub(super) fn section(out: &mut dyn Write, title: &str, rows: &[Row]) -> io::Result<()> {
     let mut table = Builder::from_iter(rows.iter().cloned()).build();
     table.with(Style::blank());
     writeln!(out, "\n{title}:")?;
@@ -98,12 +98,17 @@ fn processor(machine: &Machine, cpu: &Cpu) -> Vec<Row> {
         crate::machine::Answer::No => "no",
         crate::machine::Answer::Unknown => "unknown",
     };
-    vec![
-        row(["Model", &shares(cpu.models.iter().map(share).collect())]),
+    let mut rows = vec![row(["Model", &shares(cpu.models.iter().map(share).collect())])];
+    if !machine.cpu_kinds.is_empty() {
+        let kinds = machine.cpu_kinds.iter().rev().map(|kind| (format!("{}s", kind.name), kind.cpus.clone()));
+        rows.push(row(["Kinds of cores", &shares(kinds.collect())]));
+    }
+    rows.extend([
         row(["Architecture", cpu.architecture.as_deref().unwrap_or(ABSENT)]),
         row(["Instructions", &if known.is_empty() { ABSENT.to_owned() } else { known.join(", ") }]),
         row(["PC1-capable", &format!("{answer}: {}", verdict.reason)]),
-    ]
+    ]);
+    rows
 }
 
 /// One name alone; of several each with its CPUs.
@@ -160,7 +165,8 @@ fn memory(machine: &Machine) -> Vec<Row> {
     let mut rows = vec![heads];
     for node in nodes {
         let cpus = if node.is_memory_only() { "none".to_owned() } else { node.cpus.to_string() };
-        let mut cells = vec![node.os_index.to_string(), cpus, node.memory_bytes.human(), size(node.free_bytes)];
+        let memory = Some(node.memory_bytes).filter(|bytes| bytes.0 > 0);
+        let mut cells = vec![node.os_index.to_string(), cpus, self::size(memory), self::size(node.free_bytes)];
         cells.extend(sizes.iter().map(|size| pool(node, *size)));
         rows.push(cells);
     }
@@ -170,9 +176,13 @@ fn memory(machine: &Machine) -> Vec<Row> {
 fn pool(node: &NumaNode, size: Bytes) -> String {
     match node.page_pools.iter().flatten().find(|pool| pool.page_bytes == size) {
         None => ABSENT.to_owned(),
-        Some(pool) if pool.surplus > 0 => format!("{}, {} free, {} surplus", pool.pages, pool.free, pool.surplus),
-        Some(pool) if pool.pages > 0 => format!("{}, {} free", pool.pages, pool.free),
-        Some(_) => "0".to_owned(),
+        Some(pool) => {
+            let surplus = pool.surplus.filter(|surplus| *surplus > 0);
+            let free = pool.free.filter(|_| pool.pages > 0 || surplus.is_some());
+            let free = free.map(|free| format!(", {free} free")).unwrap_or_default();
+            let surplus = surplus.map(|surplus| format!(", {surplus} surplus")).unwrap_or_default();
+            format!("{}{free}{surplus}", pool.pages)
+        }
     }
 }
 
@@ -186,6 +196,7 @@ fn disk(disk: &Disk) -> Row {
     let mounts: Vec<String> = disk
         .mounts
         .iter()
+        .flatten()
         .map(|mount| {
             let space = match (mount.free_bytes, mount.total_bytes) {
                 (Some(free), Some(total)) => format!(", {} free of {}", free.human(), total.human()),
@@ -241,11 +252,8 @@ fn limit_rows(limits: &Limits) -> Vec<Row> {
 
 /// What could not be read, with its reason; what such a source never has, in one line.
 fn missing(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
-    let told: Vec<_> = machine.unreadable.iter().filter(|missed| missed.reason != NOT_IN_SOURCE).collect();
-    let mut elsewhere: BTreeSet<&str> = machine.absent().into_iter().collect();
-    elsewhere.extend(
-        machine.unreadable.iter().filter(|missed| missed.reason == NOT_IN_SOURCE).map(|missed| missed.what.as_str()),
-    );
+    let (elsewhere, told): (Vec<_>, Vec<_>) =
+        machine.unreadable.iter().partition(|missed| missed.reason == NOT_IN_SOURCE);
     if !told.is_empty() {
         writeln!(out, "\nCould not be read:")?;
         for missed in &told {
@@ -253,9 +261,13 @@ fn missing(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "  {}: {}{path}", missed.what, missed.reason)?;
         }
     }
-    // A live look lists its misses one by one, under names for people.
-    if told.is_empty() && !elsewhere.is_empty() {
-        writeln!(out, "\nNot in this source: {}", elsewhere.into_iter().collect::<Vec<_>>().join(", "))?;
+    let mut names: BTreeSet<&str> = elsewhere.iter().map(|missed| missed.what.as_str()).collect();
+    // A file written by hand says nothing of what it lacks.
+    if machine.unreadable.is_empty() {
+        names.extend(machine.absent());
+    }
+    if !names.is_empty() {
+        writeln!(out, "\nNot in this source: {}", names.into_iter().collect::<Vec<_>>().join(", "))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@
 //!
 //! `#` numbers are the operating system's. A part that the system does not number has hwloc's instead,
 //! marked `L#`. SMT siblings share one `PU`, joined by `/`. More cores than `CORES_LISTED_MAX` become ranges, in the
-//! form that a cpuset takes.
+//! form that a cpuset takes. Where cores differ, those of one kind share a line that names it.
 
 use super::FullObject;
 use crate::{
@@ -42,15 +42,17 @@ pub fn write_tree(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
 /// The same, in colours for a terminal.
 pub fn write_painted_tree(machine: &Machine, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "CPU topology:")?;
-    write_lines(&lines(&machine.topology, &mut Counters::default()), paint, out)?;
+    write_lines(&lines(machine, &machine.topology, &mut Counters::default()), paint, out)?;
     write_absent(machine, out)
 }
 
-/// Writes everything that hwloc knows, then the CPUs that are not in it or may not be used.
+/// Writes everything that hwloc knows, then the CPUs that are not in it or may not be used, then what hwloc knows of
+/// several objects together.
 pub fn write_full_tree(full: &FullObject, machine: &Machine, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "Everything hwloc knows:")?;
     write_lines(&full_lines(full), paint, out)?;
-    write_absent(machine, out)
+    write_absent(machine, out)?;
+    full.relations.iter().try_for_each(|relations| relations.write(out))
 }
 
 fn write_lines(line: &Line, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
@@ -66,8 +68,8 @@ fn write_lines(line: &Line, paint: Paint, out: &mut dyn Write) -> io::Result<()>
 }
 
 fn write_absent(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
-    for (what, cpus) in
-        [("Offline CPUs", &machine.offline_cpus), ("CPUs forbidden by the cgroup", &machine.forbidden_cpus())]
+    let left_out = if machine.offline_or_forbidden { "Offline or forbidden CPUs" } else { "Offline CPUs" };
+    for (what, cpus) in [(left_out, &machine.offline_cpus), ("CPUs forbidden by the cgroup", &machine.forbidden_cpus())]
     {
         if !cpus.is_empty() {
             writeln!(out, "{what}: {cpus}")?;
@@ -130,14 +132,28 @@ fn full_lines(object: &FullObject) -> Line {
 /// How many parts of each kind came before: hwloc's logical number of the next.
 type Counters = BTreeMap<&'static str, u32>;
 
-fn lines(part: &Part, counters: &mut Counters) -> Line {
+fn lines(machine: &Machine, part: &Part, counters: &mut Counters) -> Line {
     let text = part_text(part, counters);
     let mut below: Vec<_> = part.nodes.iter().map(|node| leaf(node_text(node))).collect();
-    below.extend(part.parts.iter().map(|part| lines(part, counters)));
-    if !part.cores.is_empty() {
-        below.push(leaf(cores_text(&part.cores)));
-    }
+    below.extend(part.parts.iter().map(|part| lines(machine, part, counters)));
+    below.extend(by_kind(machine, &part.cores).into_iter().map(|(kind, cores)| {
+        let kind = kind.map(|kind| format!(" ({kind}s)")).unwrap_or_default();
+        leaf(cores_text(&cores) + &kind)
+    }));
     Line { text, below }
+}
+
+/// The cores of each kind, in the order of the tree; all of them where cores do not differ.
+fn by_kind<'a>(machine: &'a Machine, cores: &'a [Core]) -> Vec<(Option<&'a str>, Vec<&'a Core>)> {
+    let mut kinds: Vec<(Option<&str>, Vec<&Core>)> = Vec::new();
+    for core in cores {
+        let kind = machine.kind_of(core).map(|kind| kind.name.as_str());
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, cores)) => cores.push(core),
+            None => kinds.push((kind, vec![core])),
+        }
+    }
+    kinds
 }
 
 fn leaf(text: String) -> Line {
@@ -166,9 +182,9 @@ fn node_text(node: &NumaNode) -> String {
 }
 
 /// The cores of a part, one by one or as ranges.
-fn cores_text(cores: &[Core]) -> String {
+fn cores_text(cores: &[&Core]) -> String {
     if cores.len() <= CORES_LISTED_MAX {
-        return cores.iter().map(core_text).collect::<Vec<_>>().join(" + ");
+        return cores.iter().map(|core| core_text(core)).collect::<Vec<_>>().join(" + ");
     }
     let all: CpuList = cores.iter().flat_map(|core| core.cpus.iter()).collect();
     if all.len() == cores.len() {
@@ -182,7 +198,7 @@ fn cores_text(cores: &[Core]) -> String {
         && first.to_string().len() + siblings.to_string().len() > 2 * all.to_string().len() + 8
     {
         let pair = |core: &Core| core_text(core).replacen("PU ", "", 1);
-        let (one, two) = (&cores[0], &cores[1]);
+        let (one, two) = (cores[0], cores[1]);
         return format!("PU #{all} ({count}, siblings are neighbours: {} + {} + …)", pair(one), pair(two));
     }
     format!("PU #{first} + siblings #{siblings} ({count})")

@@ -26,6 +26,7 @@ impl Machine {
         found.part("topology", &self.topology, &self.cpus());
         self.check_cpus(&mut found);
         self.check_distances(&mut found);
+        self.check_kinds(&mut found);
         found.broken
     }
 
@@ -49,6 +50,23 @@ impl Machine {
 }
 
 impl Machine {
+    fn check_kinds(&self, found: &mut Found) {
+        let online = self.cpus();
+        let mut before = CpuList::default();
+        for (i, kind) in self.cpu_kinds.iter().enumerate() {
+            let path = format!("cpu_kinds[{i}].cpus");
+            let strangers = kind.cpus.minus(&online);
+            if !strangers.is_empty() {
+                found.at(path.clone(), format!("{strangers} are not in the topology"));
+            }
+            let twice = kind.cpus.and(&before);
+            if !twice.is_empty() {
+                found.at(path, format!("{twice} are of another kind too"));
+            }
+            before = before.or(&kind.cpus);
+        }
+    }
+
     fn check_distances(&self, found: &mut Found) {
         let Some(distances) = &self.distances else { return };
         for node in distances.nodes.iter().filter(|node| self.node(**node).is_none()) {

@@ -3,7 +3,7 @@
 //! Three things are told apart everywhere. A fact that is *there*; a list that is *empty*, which is a fact too
 //! (no GPU); and a field that is *absent*: then `Machine::unreadable` says what was missed, where, and why.
 
-use super::Machine;
+use super::{Core, Machine};
 use crate::units::{Bytes, CpuList, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,8 @@ pub struct Cpu {
     #[serde(default)]
     pub models: Vec<CpuModel>,
     /// The instruction set extensions that every online CPU has, in the kernel's names (`sha_ni`, `avx512f`), sorted.
-    #[serde(default)]
+    /// Empty where the source tells the models only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
 }
 
@@ -25,6 +26,18 @@ pub struct Cpu {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuModel {
     pub name: String,
+    pub cpus: CpuList,
+}
+
+/// CPUs of one kind, on a machine whose cores differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuKind {
+    /// `P-core` and `E-core` where the processor says so, `faster core` and `slower core` where only their speed tells
+    /// them apart; else `kind 0`, `kind 1`, …
+    pub name: String,
+    /// The rank by power, 0 the least, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efficiency: Option<u32>,
     pub cpus: CpuList,
 }
 
@@ -70,10 +83,12 @@ pub struct PagePool {
     pub page_bytes: Bytes,
     /// Pages in the pool.
     pub pages: u64,
-    /// Pages of it that nobody uses.
-    pub free: u64,
+    /// Pages of it that nobody uses; absent where the source does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<u64>,
     /// Pages beyond the pool's own size, given back when they are released.
-    pub surplus: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surplus: Option<u64>,
 }
 
 /// How far each node is from each: 10 is its own memory.
@@ -105,9 +120,10 @@ pub struct Disk {
     /// The nearest NUMA node, where the machine tells or has only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
-    /// File systems on the disk, on its partitions, and on the arrays and volumes that it is part of.
-    #[serde(default)]
-    pub mounts: Vec<Mount>,
+    /// File systems on the disk, on its partitions, and on the arrays and volumes that it is part of; absent where the
+    /// source does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Vec<Mount>>,
 }
 
 /// What a disk is made of.
@@ -281,8 +297,18 @@ impl Machine {
     /// Lists every absent group as not in the source that this machine comes from.
     pub fn note_absent(&mut self) {
         for what in self.absent() {
-            self.unreadable.push(Unreadable { what: what.to_owned(), path: None, reason: NOT_IN_SOURCE.to_owned() });
+            self.note(what);
         }
+    }
+
+    /// Lists a fact as not in the source that this machine comes from.
+    pub fn note(&mut self, what: &str) {
+        self.unreadable.push(Unreadable { what: what.to_owned(), path: None, reason: NOT_IN_SOURCE.to_owned() });
+    }
+
+    /// The kind of a core, where cores differ.
+    pub fn kind_of(&self, core: &Core) -> Option<&CpuKind> {
+        self.cpu_kinds.iter().find(|kind| !kind.cpus.and(&core.cpus).is_empty())
     }
 
     /// The CPU model, from the kernel or else from the topology; of several the first.

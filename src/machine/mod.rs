@@ -25,8 +25,8 @@ mod spec;
 
 pub use check::Broken;
 pub use facts::{
-    Ceiling, Cpu, CpuModel, Disk, DiskKind, Distances, Governor, Gpu, HugetlbfsMount, Kernel, Limit, Limits, Mount,
-    NOT_IN_SOURCE, Nic, PagePool, Swap, Unreadable,
+    Ceiling, Cpu, CpuKind, CpuModel, Disk, DiskKind, Distances, Governor, Gpu, HugetlbfsMount, Kernel, Limit, Limits,
+    Mount, NOT_IN_SOURCE, Nic, PagePool, Swap, Unreadable,
 };
 pub use parse::{MachineError, parse};
 pub use pc1_capable::{Answer, Pc1Capable};
@@ -50,11 +50,18 @@ pub struct Machine {
     /// CPUs that exist and are switched off: they are not in the tree.
     #[serde(default)]
     pub offline_cpus: CpuList,
+    /// Whether it is not known which of `offline_cpus` are switched off and which a cgroup forbids: an export leaves out
+    /// both.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline_or_forbidden: bool,
     /// The whole tree; its root is a `PartKind::Machine`.
     pub topology: Part,
     /// How many L2 caches there are: fewer than cores where cores share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2_caches: Option<u32>,
+    /// The kinds of cores, the least powerful first. Empty where all cores are alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpu_kinds: Vec<CpuKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -104,6 +104,11 @@ mod tests {
         for (facts, expected) in [
             (r#""distances": {"nodes": [0, 7], "rows": [[10]]}"#, "distances.rows: 2 nodes need 2 rows of 2"),
             (r#""distances": {"nodes": [0, 3], "rows": [[10, 1], [1, 10]]}"#, "distances.nodes: there is no node 3"),
+            (r#""cpu_kinds": [{"name": "P-core", "cpus": "0-7"}]"#, "cpu_kinds[0].cpus: 2-7 are not in the topology"),
+            (
+                r#""cpu_kinds": [{"name": "E-core", "cpus": "0"}, {"name": "P-core", "cpus": "0-1"}]"#,
+                "cpu_kinds[1].cpus: 0 are of another kind too",
+            ),
             (r#""limits": {"memlock": {"soft": "lots", "hard": 1}}"#, "\"lots\" is not a limit"),
         ] {
             let error = refused("\"hostname\"", &format!("{facts}, \"hostname\""));

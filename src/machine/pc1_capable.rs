@@ -21,14 +21,14 @@ pub enum Answer {
     Unknown,
 }
 
+const NOT_TOLD: &str = "the source does not tell the processor's instructions";
+
 impl Machine {
     /// Whether PC1 runs here at the speed that a plan would count on.
     pub fn pc1_capable(&self) -> Pc1Capable {
         let (answer, reason) = match &self.cpu {
-            None => (Answer::Unknown, "the source does not tell the processor's instructions".to_owned()),
-            Some(cpu) if cpu.features.is_empty() => {
-                (Answer::Unknown, "the processor's instructions could not be read".to_owned())
-            }
+            None => (Answer::Unknown, NOT_TOLD.to_owned()),
+            Some(cpu) if cpu.features.is_empty() => (Answer::Unknown, NOT_TOLD.to_owned()),
             Some(cpu) if cpu.has("sha_ni") => (Answer::Yes, "every CPU has the SHA instructions (sha_ni)".to_owned()),
             Some(cpu) if cpu.has("sha2") => (Answer::Yes, "every CPU has the SHA-256 instructions (sha2)".to_owned()),
             Some(cpu) if cpu.has("hypervisor") => {

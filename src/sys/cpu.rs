@@ -49,7 +49,18 @@ pub fn governors(root: &Root, misses: &mut Misses) -> Result<BTreeMap<String, Cp
             Err(error) => misses.add(format!("governor of CPU {cpu}"), error),
         }
     }
+    if found.is_empty() && root.is_captured() && !captured_without_frequencies(root) {
+        return Err(root.absent(format!("{CPUS}/cpu0/cpufreq/scaling_governor")));
+    }
     Ok(found.into_iter().map(|(name, cpus)| (name, cpus.into_iter().collect())).collect())
+}
+
+/// Whether a capture shows that its kernel sets no frequency: the folder for that, which the kernel makes in any case,
+/// is there and names no CPU.
+fn captured_without_frequencies(root: &Root) -> bool {
+    let policies = root.names(format!("{CPUS}/cpufreq"));
+    policies.is_ok_and(|names| !names.iter().any(|name| name.starts_with("policy")))
+        && !root.path(format!("{CPUS}/cpu0/cpufreq")).exists()
 }
 
 /// One block a processor, `key : value` lines. x86 has `model name` and `flags`; arm64 has numbers for the
@@ -57,7 +68,7 @@ pub fn governors(root: &Root, misses: &mut Misses) -> Result<BTreeMap<String, Cp
 fn parse(text: &str) -> CpuInfo {
     let mut models: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     let mut features: Option<BTreeSet<&str>> = None;
-    let mut architecture = None;
+    let (mut architecture, mut before) = (None, None);
     for block in text.split("\n\n") {
         let fields: BTreeMap<&str, &str> = block
             .lines()
@@ -69,6 +80,10 @@ fn parse(text: &str) -> CpuInfo {
             models.entry(model).or_default().push(cpu);
         }
         let own = fields.get("flags").or_else(|| fields.get("Features"));
+        // Mostly each CPU has the list of the one before it, of a hundred words and more.
+        if std::mem::replace(&mut before, Some(own.copied())) == Some(own.copied()) {
+            continue;
+        }
         let own: BTreeSet<&str> = own.map(|words| words.split_whitespace().collect()).unwrap_or_default();
         if own.contains("lm") {
             architecture = Some("x86_64");
@@ -137,6 +152,20 @@ mod tests {
         assert_eq!(found["performance"].to_string(), "0,10");
         assert_eq!(found["powersave"].to_string(), "1");
         assert_eq!(misses.0[0].what, "governor of CPU 3");
+    }
+
+    #[test]
+    fn a_capture_without_governors_says_so_only_where_they_would_be() {
+        for (file, is_known) in [
+            ("sys/devices/system/cpu/cpu0/uevent", false),
+            ("sys/devices/system/cpu/cpu0/cpufreq/x", false),
+            ("sys/devices/system/cpu/cpufreq/policy0/x", false),
+            ("sys/devices/system/cpu/cpufreq/boost", true),
+        ] {
+            let (dir, _) = tree(&[(file, "1\n")]);
+            let root = Root::captured(dir.path()).unwrap();
+            assert_eq!(governors(&root, &mut Misses::default()).is_ok(), is_known, "{file}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::{
 };
 
 const BLOCK: &str = "/sys/block";
+/// The same and their partitions: what newer versions of hwloc-gather-topology capture instead.
+const CLASS: &str = "/sys/class/block";
 
 /// Block devices that are no disks: made of memory, of files, of other devices, or for media that come and go.
 const NO_DISKS: [&str; 10] = ["loop", "ram", "zram", "dm-", "md", "bcache", "drbd", "zd", "sr", "fd"];
@@ -24,6 +26,15 @@ pub enum Kind {
     Ssd,
     Hdd,
     Unknown,
+}
+
+/// What a block device of this name is taken for, where nothing else is known of it; None where it is no disk.
+pub fn kind_by_name(name: &str) -> Option<Kind> {
+    match name {
+        name if NO_DISKS.iter().any(|prefix| name.starts_with(prefix)) => None,
+        name if name.starts_with("nvme") => Some(Kind::Nvme),
+        _ => Some(Kind::Unknown),
+    }
 }
 
 /// A disk.
@@ -41,11 +52,13 @@ pub struct DiskFound {
 /// Every disk, by name.
 pub fn disks(root: &Root, misses: &mut Misses) -> Result<Vec<DiskFound>, ReadError> {
     let mut found = Vec::new();
-    for name in root.names(BLOCK)? {
-        let folder = format!("{BLOCK}/{name}");
+    let base = base(root);
+    for name in root.devices(base)? {
+        let folder = format!("{base}/{name}");
         let real = root.follow(&folder).unwrap_or_else(|_| PathBuf::from(&folder));
         let is_hidden = root.read_some(format!("{folder}/hidden")).is_ok_and(|text| text.as_deref() == Some("1"));
-        if NO_DISKS.iter().any(|prefix| name.starts_with(prefix)) || is_hidden {
+        let is_partition = root.path(format!("{folder}/partition")).exists();
+        if kind_by_name(&name).is_none() || is_hidden || is_partition {
             continue;
         }
         let size = misses.keep(format!("size of disk {name}"), size(root, &folder));
@@ -56,12 +69,17 @@ pub fn disks(root: &Root, misses: &mut Misses) -> Result<Vec<DiskFound>, ReadErr
         let near = controller(root, &real).unwrap_or(real);
         let node = misses.keep(format!("node of disk {name}"), pci::node_near(root, &near)).flatten();
         let mut devices = BTreeSet::new();
-        collect_devices(root, &name, &mut devices);
+        collect_devices(root, base, &name, &mut devices);
         let model = misses.keep(format!("model of disk {name}"), model(root, &folder)).flatten();
-        let kind = misses.keep(format!("kind of disk {name}"), kind(root, &name)).unwrap_or(Kind::Unknown);
+        let kind = misses.keep(format!("kind of disk {name}"), kind(root, base, &name)).unwrap_or(Kind::Unknown);
         found.push(DiskFound { name, model, size, kind, node, devices });
     }
     Ok(found)
+}
+
+fn base(root: &Root) -> &'static str {
+    let is_captured_so = root.is_captured() && !root.path(BLOCK).exists() && root.path(CLASS).exists();
+    if is_captured_so { CLASS } else { BLOCK }
 }
 
 /// The kernel counts sectors of 512 bytes, whatever the disk's own are.
@@ -84,14 +102,14 @@ fn model(root: &Root, folder: &str) -> Result<Option<String>, ReadError> {
 
 /// Only of SCSI and ATA disks is it known that `rotational` is the disk's own word: a guest's virtual disk has the
 /// kernel's default there.
-fn kind(root: &Root, name: &str) -> Result<Kind, ReadError> {
-    if name.starts_with("nvme") {
+fn kind(root: &Root, base: &str, name: &str) -> Result<Kind, ReadError> {
+    if kind_by_name(name) == Some(Kind::Nvme) {
         return Ok(Kind::Nvme);
     }
     if !name.starts_with("sd") && !name.starts_with("hd") {
         return Ok(Kind::Unknown);
     }
-    Ok(match root.read(format!("{BLOCK}/{name}/queue/rotational"))?.as_str() {
+    Ok(match root.read(format!("{base}/{name}/queue/rotational"))?.as_str() {
         "0" => Kind::Ssd,
         "1" => Kind::Hdd,
         _ => Kind::Unknown,
@@ -112,28 +130,28 @@ fn controller(root: &Root, disk: &Path) -> Option<PathBuf> {
 }
 
 /// Puts a block device, its partitions and what is made of each into `devices`.
-fn collect_devices(root: &Root, name: &str, devices: &mut BTreeSet<String>) {
+fn collect_devices(root: &Root, base: &str, name: &str, devices: &mut BTreeSet<String>) {
     // Seen before: an array of several partitions of one disk.
     if !devices.insert(name.to_owned()) {
         return;
     }
-    let folder = format!("{BLOCK}/{name}");
-    add_device(root, &folder, devices);
+    let folder = format!("{base}/{name}");
+    add_device(root, base, &folder, devices);
     for inner in root.names(&folder).unwrap_or_default() {
         let part = format!("{folder}/{inner}");
         if root.path(format!("{part}/partition")).exists() {
             devices.insert(inner);
-            add_device(root, &part, devices);
+            add_device(root, base, &part, devices);
         }
     }
 }
 
 /// Puts one device's number and mapper name into `devices`, and its holders with all that is theirs.
-fn add_device(root: &Root, folder: &str, devices: &mut BTreeSet<String>) {
+fn add_device(root: &Root, base: &str, folder: &str, devices: &mut BTreeSet<String>) {
     devices.extend(root.read(format!("{folder}/dev")));
     devices.extend(root.read(format!("{folder}/dm/name")).map(|name| format!("mapper/{name}")));
     for holder in root.names(format!("{folder}/holders")).unwrap_or_default() {
-        collect_devices(root, &holder, devices);
+        collect_devices(root, base, &holder, devices);
     }
 }
 
@@ -233,6 +251,24 @@ mod tests {
         for device in ["8:0", "8:1", "9:0", "253:3", "mapper/vg-seal", "sda1"] {
             assert!(disks[0].devices.contains(device), "{device}: {:?}", disks[0].devices);
         }
+    }
+
+    #[test]
+    fn a_captured_class_of_disks_and_partitions_is_read_as_disks() {
+        let (dir, live) = tree(&[
+            ("sys/class/block/sda", "->../../devices/pci0000:00/0000:00:1f.2/block/sda"),
+            ("sys/class/block/sda1", "->../../devices/pci0000:00/0000:00:1f.2/block/sda/sda1"),
+            ("sys/class/block/loop0/size", "8\n"),
+            ("sys/devices/pci0000:00/0000:00:1f.2/block/sda/size", "16\n"),
+            ("sys/devices/pci0000:00/0000:00:1f.2/block/sda/queue/rotational", "0\n"),
+            ("sys/devices/pci0000:00/0000:00:1f.2/block/sda/sda1/partition", "1\n"),
+            ("sys/devices/pci0000:00/0000:00:1f.2/block/sda/sda1/size", "8\n"),
+        ]);
+        let found = disks(&Root::captured(dir.path()).unwrap(), &mut Misses::default()).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].name.as_str(), found[0].kind, found[0].size), ("sda", Kind::Ssd, Some(Bytes(8192))));
+        assert!(found[0].devices.contains("sda1"), "{found:?}");
+        assert!(disks(&live, &mut Misses::default()).is_err(), "a live kernel has /sys/block");
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! What this host says of itself: its name, and which CPUs each NUMA node calls its own.
+//! What this host says of itself: its name, which CPUs are online and can be looked at, and which each NUMA node
+//! calls its own.
 
 use super::root::{ReadError, Root};
 use crate::units::{CpuList, NodeId, ParseError};
+use nix::unistd::{AccessFlags, access};
 use std::{collections::BTreeMap, io};
 
 const NODES: &str = "/sys/devices/system/node";
+const CPUS: &str = "/sys/devices/system/cpu";
 
 /// A fact of the host that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +23,7 @@ pub enum HostError {
 
 impl HostError {
     pub(super) fn odd(root: &Root, path: &str, reason: impl Into<String>) -> Self {
-        Self::Odd { path: root.path(path).display().to_string(), reason: reason.into() }
+        Self::Odd { path: root.shown(path).display().to_string(), reason: reason.into() }
     }
 }
 
@@ -29,11 +32,41 @@ pub fn hostname(root: &Root) -> Result<String, HostError> {
     Ok(root.read("/proc/sys/kernel/hostname")?)
 }
 
-/// That the kernel's list of CPUs can be read here. Where it cannot, hwloc answers with one made-up CPU.
-pub fn check_cpus_readable(root: &Root) -> Result<(), HostError> {
-    const ONLINE: &str = "/sys/devices/system/cpu/online";
-    let online = root.read(ONLINE)?;
-    online.parse::<CpuList>().map(|_| ()).map_err(|source| HostError::Parse { path: ONLINE.into(), source })
+/// The CPUs that the kernel calls online. Where they cannot be read, hwloc answers with one made-up CPU.
+pub fn online_cpus(root: &Root) -> Result<CpuList, HostError> {
+    let path = format!("{CPUS}/online");
+    match root.read(&path) {
+        // Kernels before 2.6.27 have no list, and a captured tree may be of one.
+        Err(error) if root.is_captured() && error.source.kind() == io::ErrorKind::NotFound => online_one_by_one(root),
+        online => online?.parse().map_err(|source| HostError::Parse { path, source }),
+    }
+}
+
+fn online_one_by_one(root: &Root) -> Result<CpuList, HostError> {
+    let mut online = Vec::new();
+    for name in root.names(CPUS)? {
+        let Some(cpu) = name.strip_prefix("cpu").and_then(|id| id.parse().ok()) else { continue };
+        // The first CPU mostly has no such file: it cannot be switched off.
+        if root.read_some(format!("{CPUS}/{name}/online"))?.is_none_or(|text| text != "0") {
+            online.push(cpu);
+        }
+    }
+    Ok(online.into_iter().collect())
+}
+
+/// The CPUs among `cpus` whose place on the machine cannot be read, and why that of the first cannot. Without it hwloc
+/// leaves a CPU out or takes it for a core in no package.
+pub fn unreadable_cpus(root: &Root, cpus: &CpuList) -> Option<(CpuList, ReadError)> {
+    // Every kernel has one of these, and a captured tree at least one of them.
+    const FILES: [&str; 4] = ["core_id", "physical_package_id", "core_cpus", "thread_siblings"];
+    let is_readable = |cpu: &u32| {
+        let file = |file| root.path(format!("{CPUS}/cpu{cpu}/topology/{file}"));
+        FILES.iter().any(|name| access(&file(name), AccessFlags::R_OK).is_ok())
+    };
+    let found: CpuList = cpus.iter().filter(|cpu| !is_readable(cpu)).collect();
+    let path = format!("{CPUS}/cpu{}/topology/core_id", found.iter().next()?);
+    let error = root.read(&path).err().unwrap_or_else(|| root.absent(&path));
+    Some((found, error))
 }
 
 /// That a kernel that knows NUMA nodes lists at least one. Where its folder is empty (something is mounted over it),
@@ -116,12 +149,42 @@ mod tests {
     fn a_host_that_does_not_show_its_cpus_is_named() {
         let dir = host("0-3\n");
         let root = Root::at(dir.path());
-        let error = check_cpus_readable(&root).unwrap_err().to_string();
+        let error = online_cpus(&root).unwrap_err().to_string();
         assert!(error.contains("/sys/devices/system/cpu/online") && error.contains("No such file"), "{error}");
         let cpus = dir.path().join("sys/devices/system/cpu");
         fs::create_dir_all(&cpus).unwrap();
         fs::write(cpus.join("online"), "0-3\n").unwrap();
-        check_cpus_readable(&root).unwrap();
+        assert_eq!(online_cpus(&root).unwrap().to_string(), "0-3");
+        fs::write(cpus.join("online"), "some\n").unwrap();
+        assert!(online_cpus(&root).unwrap_err().to_string().contains("some"));
+    }
+
+    #[test]
+    fn a_captured_tree_without_a_list_is_asked_cpu_by_cpu() {
+        let dir = tempfile::tempdir().unwrap();
+        let cpu = |name: &str| dir.path().join("sys/devices/system/cpu").join(name);
+        for name in ["cpu0", "cpu1", "cpu2", "cpufreq"] {
+            fs::create_dir_all(cpu(name)).unwrap();
+        }
+        fs::write(cpu("cpu1").join("online"), "0\n").unwrap();
+        fs::write(cpu("cpu2").join("online"), "1\n").unwrap();
+        assert_eq!(online_cpus(&Root::captured(dir.path()).unwrap()).unwrap().to_string(), "0,2");
+        assert!(online_cpus(&Root::at(dir.path())).is_err(), "a live kernel has the list");
+    }
+
+    #[test]
+    fn cpus_whose_place_cannot_be_read_are_found_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        for (cpu, file) in [(0, "core_id"), (1, "thread_siblings"), (4, "other")] {
+            let topology = dir.path().join(format!("sys/devices/system/cpu/cpu{cpu}/topology"));
+            fs::create_dir_all(&topology).unwrap();
+            fs::write(topology.join(file), "0\n").unwrap();
+        }
+        let root = Root::at(dir.path());
+        assert!(unreadable_cpus(&root, &"0-1".parse().unwrap()).is_none());
+        let (cpus, error) = unreadable_cpus(&root, &"0-2,4".parse().unwrap()).unwrap();
+        assert_eq!(cpus.to_string(), "2,4");
+        assert!(error.to_string().contains("cpu2/topology/core_id: No such file"), "{error}");
     }
 
     #[test]

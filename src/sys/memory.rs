@@ -28,12 +28,13 @@ pub fn free(root: &Root, node: NodeId) -> Result<Bytes, HostError> {
     kib_field(&root.read(&path)?, "MemFree").ok_or_else(|| HostError::odd(root, &path, "it has no field MemFree in kB"))
 }
 
-/// The pools of a node, smallest pages first; none where the kernel has no hugepages.
+/// The pools of a node, smallest pages first; none where the kernel has no hugepages. What was captured of a kernel
+/// says nothing by what is not there.
 pub fn pools(root: &Root, node: NodeId) -> Result<Vec<Pool>, HostError> {
     let folder =
         if has_nodes(root) { format!("{NODES}/node{node}/hugepages") } else { "/sys/kernel/mm/hugepages".to_owned() };
     let names = match root.names(&folder) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound && !root.is_captured() => return Ok(Vec::new()),
         names => names?,
     };
     let mut pools = Vec::new();
@@ -57,10 +58,8 @@ pub fn distances(root: &Root) -> Result<(Vec<NodeId>, Vec<Vec<u32>>), HostError>
     if !has_nodes(root) {
         return Ok((vec![NodeId(0)], vec![vec![10]]));
     }
-    let online = format!("{NODES}/online");
-    // Node numbers have the form of CPU lists. The kernel gives columns for online nodes only.
-    let nodes: CpuList =
-        root.read(&online)?.parse().map_err(|source| HostError::Parse { path: online.clone(), source })?;
+    // The kernel gives columns for online nodes only.
+    let nodes = online(root)?;
     let mut rows = Vec::new();
     for node in nodes.iter() {
         let path = format!("{NODES}/node{node}/distance");
@@ -72,6 +71,19 @@ pub fn distances(root: &Root) -> Result<(Vec<NodeId>, Vec<Vec<u32>>), HostError>
         }
     }
     Ok((nodes.iter().map(NodeId).collect(), rows))
+}
+
+/// The online nodes: their numbers have the form of CPU lists.
+fn online(root: &Root) -> Result<CpuList, HostError> {
+    let path = format!("{NODES}/online");
+    match root.read(&path) {
+        // Kernels before 2.6.27 have no list, and a folder for each online node.
+        Err(error) if root.is_captured() && error.source.kind() == io::ErrorKind::NotFound => {
+            let names = root.names(NODES)?;
+            Ok(names.iter().filter_map(|name| name.strip_prefix("node")?.parse::<u32>().ok()).collect())
+        }
+        text => text?.parse().map_err(|source| HostError::Parse { path, source }),
+    }
 }
 
 fn has_nodes(root: &Root) -> bool {
@@ -99,6 +111,20 @@ mod tests {
         let (nodes, rows) = distances(&root).unwrap();
         assert_eq!(nodes, [NodeId(0), NodeId(2)]);
         assert_eq!(rows, [[10, 21], [21, 10]]);
+    }
+
+    #[test]
+    fn a_capture_of_an_old_kernel_has_a_folder_for_each_online_node() {
+        let (dir, live) = tree(&[
+            ("sys/devices/system/node/node0/distance", "10 20\n"),
+            ("sys/devices/system/node/node1/distance", "20 10\n"),
+        ]);
+        let root = Root::captured(dir.path()).unwrap();
+        assert_eq!(distances(&root).unwrap().1, [[10, 20], [20, 10]]);
+        assert!(distances(&live).is_err());
+        // No folder of hugepages was captured: that is not to say that the kernel has none.
+        assert!(pools(&root, NodeId(0)).is_err());
+        assert_eq!(pools(&live, NodeId(0)).unwrap(), []);
     }
 
     #[test]

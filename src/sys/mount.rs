@@ -2,13 +2,14 @@
 
 use super::{host::HostError, root::Root};
 use crate::units::Bytes;
+use std::io;
 
-/// A mounted file system, in this process's view.
+/// A mounted file system, in the view of the process that looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
-    /// `major:minor` of its device.
+    /// `major:minor` of its device; empty where only its source is known.
     pub device: String,
-    /// What of the file system is mounted: `/` is all.
+    /// What of the file system is mounted: `/` is all, or not known.
     pub subtree: String,
     pub path: String,
     pub filesystem: String,
@@ -29,6 +30,32 @@ impl Mounted {
 /// Every mount, in the kernel's order.
 pub fn mounts(root: &Root) -> Result<Vec<Mounted>, HostError> {
     const PATH: &str = "/proc/self/mountinfo";
+    let text = match root.read(PATH) {
+        Err(error) if root.is_captured() && error.source.kind() == io::ErrorKind::NotFound => return short_list(root),
+        text => text?,
+    };
+    text.lines()
+        .map(|line| mounted(line).ok_or_else(|| HostError::odd(root, PATH, format!("{line:?} is not a mount"))))
+        .collect()
+}
+
+/// The older list, which is all that hwloc-gather-topology takes: `source path filesystem options 0 0`.
+fn short_list(root: &Root) -> Result<Vec<Mounted>, HostError> {
+    const PATH: &str = "/proc/mounts";
+    let mounted = |line: &str| {
+        let mut words = line.split(' ');
+        let (source, path, filesystem) = (words.next()?, words.next()?, words.next()?);
+        let options: Vec<String> = words.next()?.split(',').map(str::to_owned).collect();
+        Some(Mounted {
+            device: String::new(),
+            subtree: "/".to_owned(),
+            path: unescape(path),
+            filesystem: filesystem.to_owned(),
+            source: unescape(source),
+            read_only: options.iter().any(|option| option == "ro"),
+            options,
+        })
+    };
     let text = root.read(PATH)?;
     text.lines()
         .map(|line| mounted(line).ok_or_else(|| HostError::odd(root, PATH, format!("{line:?} is not a mount"))))
@@ -112,6 +139,19 @@ mod tests {
         assert_eq!((mounts[1].path.as_str(), mounts[1].page_bytes()), ("/mnt/huge pages", Some(Bytes::gib(1))));
         assert_eq!((mounts[2].subtree.as_str(), mounts[2].read_only), ("/sub", true));
         assert_eq!(mounts[0].page_bytes(), None);
+    }
+
+    #[test]
+    fn a_captured_tree_has_the_older_list() {
+        let list = "/dev/sda1 / ext4 ro,relatime 0 0\nnone /mnt/huge\\040pages hugetlbfs rw,pagesize=2M 0 0\n";
+        let (dir, live) = tree(&[("proc/mounts", list)]);
+        let root = Root::captured(dir.path()).unwrap();
+        let found = mounts(&root).unwrap();
+        assert_eq!((found[0].source.as_str(), found[0].read_only), ("/dev/sda1", true));
+        assert_eq!((found[1].path.as_str(), found[1].page_bytes()), ("/mnt/huge pages", Some(Bytes::mib(2))));
+        assert!(mounts(&live).is_err(), "a live kernel has mountinfo");
+        std::fs::write(dir.path().join("proc/mounts"), "one\n").unwrap();
+        assert!(mounts(&root).unwrap_err().to_string().contains("/proc/mounts: \"one\" is not a mount"));
     }
 
     #[test]

@@ -23,17 +23,13 @@ pub struct NicFound {
     pub node: Option<NodeId>,
 }
 
-/// Every interface that a device stands behind: no loopback, bridge or tunnel. None where there is no network.
+/// Every interface that a device stands behind: no loopback, bridge or tunnel.
 pub fn nics(root: &Root, misses: &mut Misses) -> Result<Vec<NicFound>, ReadError> {
-    let names = match root.names(NET) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        names => names?,
-    };
     let mut found = Vec::new();
-    for name in names {
+    for name in root.devices(NET)? {
         let folder = format!("{NET}/{name}");
         let device = format!("{folder}/device");
-        if !root.path(&device).exists() {
+        if !is_hardware(root, &folder, &device) {
             continue;
         }
         let pci_address = pci::address_of(root, &PathBuf::from(&device));
@@ -44,17 +40,19 @@ pub fn nics(root: &Root, misses: &mut Misses) -> Result<Vec<NicFound>, ReadError
         let speed = misses.keep(format!("speed of network interface {name}"), speed(root, &folder)).flatten();
         let node =
             misses.keep(format!("node of network interface {name}"), pci::node_near(root, &PathBuf::from(&device)));
-        found.push(NicFound {
-            state,
-            speed_mbits: speed,
-            driver: pci::driver(root, &device),
-            pci_address,
-            ids,
-            node: node.flatten(),
-            name,
-        });
+        let driver = pci::driver(root, &device, &format!("network interface {name}"), misses);
+        found.push(NicFound { state, speed_mbits: speed, driver, pci_address, ids, node: node.flatten(), name });
     }
     Ok(found)
+}
+
+/// Whether a device stands behind an interface. A captured tree may hold the links and not what they lead to.
+fn is_hardware(root: &Root, folder: &str, device: &str) -> bool {
+    if root.path(device).exists() {
+        return true;
+    }
+    let dangling = std::fs::read_link(root.path(folder)).ok().filter(|_| !root.path(folder).exists());
+    root.is_captured() && dangling.is_some_and(|target| !target.to_string_lossy().contains("/virtual/"))
 }
 
 /// Megabits per second. A link that is down answers "invalid argument", one without a speed -1 or, in old kernels,
@@ -117,8 +115,22 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_network_has_no_interface() {
-        let (_dir, root) = tree(&[]);
+    fn a_host_whose_network_is_not_shown_is_no_host_without_one() {
+        let (_dir, root) = tree(&[("sys/class/net/lo/operstate", "unknown\n")]);
         assert_eq!(nics(&root, &mut Misses::default()).unwrap(), []);
+        let (_dir, root) = tree(&[]);
+        assert!(nics(&root, &mut Misses::default()).unwrap_err().to_string().contains("/sys/class/net"));
+    }
+
+    #[test]
+    fn a_captured_interface_is_kept_though_its_device_was_not_captured() {
+        let (dir, _) = tree(&[
+            ("sys/class/net/eth0", "->../../devices/platform/soc/net/eth0"),
+            ("sys/class/net/docker0", "->../../devices/virtual/net/docker0"),
+        ]);
+        let mut misses = Misses::default();
+        let found = nics(&Root::captured(dir.path()).unwrap(), &mut misses).unwrap();
+        assert_eq!(found.iter().map(|nic| nic.name.as_str()).collect::<Vec<_>>(), ["eth0"]);
+        assert!(!misses.0.is_empty() && misses.0.iter().all(|miss| miss.reason == "not in this source"), "{misses:?}");
     }
 }

@@ -8,7 +8,15 @@ use crate::units::Bytes;
 
 /// What `uname -r` prints.
 pub fn release(root: &Root) -> Result<String, ReadError> {
-    root.read("/proc/sys/kernel/osrelease")
+    match root.read("/proc/sys/kernel/osrelease") {
+        // hwloc-gather-topology takes this one: `Linux version 6.1.0-37-amd64 (…) …`.
+        Err(error) if root.is_captured() => {
+            let text = root.read_some("/proc/version")?.unwrap_or_default();
+            let release = text.strip_prefix("Linux version ").and_then(|rest| rest.split_whitespace().next());
+            release.map(str::to_owned).ok_or(error)
+        }
+        release => release,
+    }
 }
 
 /// The chosen word of `always [madvise] never`.
@@ -101,6 +109,16 @@ mod tests {
         assert_eq!(swap(&root).unwrap(), (Bytes(4096), Bytes(3072)));
         assert_eq!(limits(&root).unwrap(), ((Some(8_388_608), None), (Some(1024), Some(524_288))));
         assert!(meminfo(&root, "HugePages_Total").unwrap_err().to_string().contains("no field HugePages_Total in kB"));
+    }
+
+    #[test]
+    fn the_release_of_a_captured_kernel_is_in_its_version() {
+        let (dir, live) = tree(&[("proc/version", "Linux version 6.1.0-37-amd64 (debian@x) (gcc) #1 SMP\n")]);
+        let root = Root::captured(dir.path()).unwrap();
+        assert_eq!(release(&root).unwrap(), "6.1.0-37-amd64");
+        assert!(release(&live).is_err());
+        std::fs::write(dir.path().join("proc/version"), "Minix 3\n").unwrap();
+        assert!(release(&root).unwrap_err().to_string().starts_with("read /proc/sys/kernel/osrelease"));
     }
 
     #[test]

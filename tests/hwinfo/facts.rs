@@ -27,7 +27,7 @@ fn host() -> Vec<(String, String)> {
         ("proc/sys/kernel/numa_balancing", "1"),
         ("proc/meminfo", "MemTotal: 1 kB\nSwapTotal: 8388608 kB\nSwapFree: 6291456 kB\nHugepagesize: 2048 kB"),
         ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never"),
-        ("usr/share/misc/pci.ids", "10de  NVIDIA Corporation\n\t2204  GA102 [GeForce RTX 3090]\n1a03  ASPEED Technology, Inc.\n\t2000  ASPEED Graphics Family\n1002  Advanced Micro Devices, Inc. [AMD/ATI]\n\t740f  Aldebaran [Instinct MI210]\n15b3  Mellanox Technologies\n\t1017  MT27800 Family [ConnectX-5]"),
+        ("usr/share/misc/pci.ids", "1002  Advanced Micro Devices, Inc. [AMD/ATI]\n\t740f  Aldebaran [Instinct MI210]\n10de  NVIDIA Corporation\n\t2204  GA102 [GeForce RTX 3090]\n15b3  Mellanox Technologies\n\t1017  MT27800 Family [ConnectX-5]\n1a03  ASPEED Technology, Inc.\n\t2000  ASPEED Graphics Family"),
         ("proc/self/limits", "Limit    Soft Limit  Hard Limit Units\nMax open files   1024    524288    files\nMax locked memory    8388608   unlimited  bytes"),
         ("proc/self/mountinfo", "22 1 8:1 / /boot rw - ext4 /dev/sda1 rw\n23 1 253:0 / /data ro,noatime - xfs /dev/mapper/vg-data rw\n24 1 0:9 / /mnt/huge rw - hugetlbfs none rw,pagesize=1024M\n25 1 0:10 / /dev/hugepages rw - hugetlbfs none rw\n26 1 0:11 / /proc rw - proc proc rw"),
         ("sys/block/sda/size", "1000000000"),
@@ -197,7 +197,7 @@ fn each_fact_is_where_the_contract_has_it() {
     let machine = filled(&dir, told);
     let node = machine.node(NodeId(0)).unwrap();
     assert_eq!(node.free_bytes, Some(Bytes::gib(1)));
-    assert_eq!(node.page_pools.as_ref().unwrap()[0].free, 32);
+    assert_eq!(node.page_pools.as_ref().unwrap()[0].free, Some(32));
     assert_eq!(machine.distances.as_ref().unwrap().rows, [[10, 32], [32, 10]]);
     let disks = machine.disks.as_ref().unwrap();
     let kinds: Vec<_> = disks.iter().map(|disk| (disk.name.as_str(), disk.kind, disk.node)).collect();
@@ -205,7 +205,8 @@ fn each_fact_is_where_the_contract_has_it() {
     let expected = [("nvme0n1", DiskKind::Nvme, None), ("sda", DiskKind::Hdd, None), ("vdb", DiskKind::Unknown, None)];
     assert_eq!(kinds, expected);
     // Mounted from a volume on the disk.
-    assert_eq!((disks[0].mounts[0].path.as_str(), disks[0].mounts[0].read_only), ("/data", true));
+    let mount = &disks[0].mounts.as_ref().unwrap()[0];
+    assert_eq!((mount.path.as_str(), mount.read_only), ("/data", true));
     assert_eq!(gpu(&machine, "0000:65:00.0").driver_version.as_deref(), Some("535.183.01"));
     assert_eq!(gpu(&machine, "0000:b1:00.0").memory_bytes, Some(Bytes(68_702_699_520)));
     assert!(!gpu(&machine, "0000:03:00.0").can_compute());
@@ -255,16 +256,147 @@ fn a_gpu_that_only_the_driver_knows_is_kept() {
     let machine = filled(&dir, told);
     assert_eq!(gpu(&machine, "0000:65:00.0").name, "NVIDIA GeForce RTX 3090");
     assert_eq!(machine.compute_gpus().len(), 1);
+    // Others may be hidden.
+    assert!(machine.unreadable.iter().any(|missed| missed.what == "GPUs"), "{:?}", machine.unreadable);
 }
 
 #[test]
 fn no_gpu_is_a_fact_and_the_driver_is_not_asked() {
     let mut files = host();
-    files.retain(|(path, _)| !path.starts_with(PCI));
+    // The network card and the disk stay.
+    files.retain(|(path, _)| {
+        !["03:00", "65:00", "b1:00"].iter().any(|gpu| path.starts_with(&format!("{PCI}/0000:{gpu}")))
+    });
     let dir = write(&files);
     let machine = filled(&dir, || panic!("there is no NVIDIA driver to ask"));
     assert_eq!(machine.gpus, Some(Vec::new()));
     assert!(tables(&machine, &dir).contains("\nGPUs: none\n"));
+}
+
+/// As in containers: the folders are gone, or may not be looked into.
+#[test]
+fn hidden_devices_are_not_told_as_none() {
+    for (folder, what, title) in [
+        ("sys/block", "disks", "\nDisks: none"),
+        (PCI, "GPUs", "\nGPUs: none"),
+        ("sys/class/net", "network interfaces", "\nNetwork: none"),
+    ] {
+        let mut files = host();
+        files.retain(|(path, _)| !path.starts_with(folder));
+        let dir = write(&files);
+        for reason in ["no such folder", "Not a directory"] {
+            let machine = filled(&dir, || Ok(Told::default()));
+            let missed = machine.unreadable.iter().find(|missed| missed.what == what);
+            let missed = missed.unwrap_or_else(|| panic!("{what}: {:?}", machine.unreadable));
+            assert!(missed.reason.contains(reason) && missed.path.as_ref().unwrap().ends_with(folder), "{missed:?}");
+            assert!(!tables(&machine, &dir).contains(title), "{what}");
+            assert_eq!(machine.absent().len(), 1, "{what}");
+            fs::create_dir_all(dir.path().join(folder).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(folder), "").unwrap();
+        }
+    }
+}
+
+#[test]
+fn whoever_cannot_see_a_device_does_not_say_that_there_is_no_gpu() {
+    let mut files = host();
+    files.retain(|(path, _)| !path.starts_with(PCI) || path.starts_with(&format!("{PCI}/0000:65:00.0")));
+    let dir = write(&files);
+    fs::remove_file(dir.path().join(PCI).join("0000:65:00.0/class")).unwrap();
+    let machine = filled(&dir, || panic!("no driver is known to be there"));
+    assert_eq!(machine.gpus, None);
+    assert!(machine.unreadable.iter().any(|missed| missed.what == "class of PCI device 0000:65:00.0"));
+}
+
+/// The host as hwloc-gather-topology takes it.
+fn captured_host() -> Vec<(String, String)> {
+    let mut files = host();
+    let never = ["proc/sys", "proc/self", "usr", "sys/kernel"];
+    files.retain(|(path, _)| !never.iter().any(|folder| path.starts_with(folder)));
+    files.push(("proc/version".into(), "Linux version 6.1.0-37-amd64 (debian) #1 SMP".into()));
+    let mounts = "/dev/sda1 /boot ext4 rw 0 0\n/dev/mapper/vg-data /data xfs ro,noatime 0 0\n\
+                  none /mnt/huge hugetlbfs rw,pagesize=1024M 0 0\nnone /dev/hugepages hugetlbfs rw 0 0\n";
+    files.push(("proc/mounts".into(), mounts.into()));
+    files.push(("sys/block/dm-0/dm/name".into(), "vg-data".into()));
+    files.push((format!("{PCI}/0000:03:00.0/driver"), "->../../drivers/ast".into()));
+    files
+}
+
+fn captured(files: &[(String, String)]) -> Machine {
+    let (dir, names) = (write(files), write(&host()));
+    let mut machine = two_nodes();
+    hwinfo::facts::fill_captured(&mut machine, &Root::captured(dir.path()).unwrap(), &Root::at(names.path()));
+    assert_reads_back(&machine);
+    machine
+}
+
+#[test]
+fn a_captured_tree_tells_what_the_live_host_tells() {
+    let mut live = filled(&write(&host()), || Err(NvmlFailed("not asked".into())));
+    let found = captured(&captured_host());
+    // The space of a captured disk is not that of this host, whatever is mounted there.
+    for mount in live.disks.iter_mut().flatten().flat_map(|disk| disk.mounts.iter_mut().flatten()) {
+        (mount.total_bytes, mount.free_bytes) = (None, None);
+    }
+    assert_eq!((&found.cpu, &found.topology), (&live.cpu, &live.topology));
+    assert_eq!((&found.distances, &found.hugetlbfs), (&live.distances, &live.hugetlbfs));
+    assert_eq!((&found.disks, &found.nics), (&live.disks, &live.nics));
+    let named = |machine: &Machine| {
+        let gpu = |gpu: &Gpu| (gpu.name.clone(), gpu.vendor.clone(), gpu.memory_bytes, gpu.node);
+        machine.gpus.as_ref().unwrap().iter().map(gpu).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&found), named(&live));
+    let (found_kernel, live_kernel) = (found.kernel.as_ref().unwrap(), live.kernel.unwrap());
+    assert_eq!((&found_kernel.release, &found_kernel.smt), (&live_kernel.release, &live_kernel.smt));
+    assert_eq!((&found_kernel.governors, found_kernel.swap), (&live_kernel.governors, live_kernel.swap));
+    // What only the running host could tell, each with the reason and the place on the host that was captured.
+    let missed: Vec<_> = found
+        .unreadable
+        .iter()
+        .map(|missed| (missed.what.as_str(), missed.path.as_deref().unwrap_or(""), missed.reason.as_str()))
+        .collect();
+    let not_in_source = "not in this source";
+    let expected = [
+        ("transparent huge pages", "/sys/kernel/mm/transparent_hugepage/enabled", not_in_source),
+        ("NUMA balancing", "/proc/sys/kernel/numa_balancing", not_in_source),
+        ("memory of GPU 0000:65:00.0", "", not_in_source),
+        ("free space of file systems", "", not_in_source),
+        ("limits of a process", "", not_in_source),
+    ];
+    assert_eq!(missed, expected);
+}
+
+#[test]
+fn what_a_capture_does_not_hold_is_absent_and_not_none() {
+    for (folder, what, more) in [
+        ("sys/block", "disks", "--io"),
+        (PCI, "GPUs", "--io"),
+        ("sys/class/net", "network interfaces", "--io"),
+        ("proc/cpuinfo", "processors and their instructions", ""),
+        ("proc/version", "kernel release", ""),
+        ("proc/mounts", "mounts (hugetlbfs, file systems of disks)", ""),
+        ("proc/meminfo", "swap", ""),
+        ("sys/devices/system/cpu/smt", "SMT state", ""),
+        ("sys/devices/system/cpu", "frequency governors", ""),
+        ("sys/devices/system/node/node0/distance", "distances of nodes", ""),
+    ] {
+        let mut files = captured_host();
+        files.retain(|(path, _)| !path.starts_with(folder));
+        let machine = captured(&files);
+        let missed = machine.unreadable.iter().find(|missed| missed.what == what);
+        let missed = missed.unwrap_or_else(|| panic!("{folder}: {:?}", machine.unreadable));
+        assert!(missed.reason.starts_with("not in this source") && missed.reason.ends_with(more), "{missed:?}");
+        assert!(
+            missed.path.as_ref().unwrap().starts_with(&format!("/{}", folder.split('/').next().unwrap())),
+            "{missed:?}"
+        );
+    }
+    // Both nodes in one entry.
+    let mut files = captured_host();
+    files.retain(|(path, _)| !path.contains("hugepages-1048576kB"));
+    let machine = captured(&files);
+    assert!(machine.unreadable.iter().any(|missed| missed.what == "hugepages of node 0-1"), "{:?}", machine.unreadable);
+    assert!(machine.nodes().iter().all(|node| node.page_pools.is_none()));
 }
 
 #[test]
@@ -305,13 +437,14 @@ fn every_file_that_is_a_folder_is_listed_with_its_reason() {
 fn a_host_without_any_file_lists_all_that_it_lacks() {
     let dir = tempfile::tempdir().unwrap();
     let machine = filled(&dir, told);
-    // No hugepages, no PCI and no network are facts of a kernel; the rest should be there.
-    assert_eq!(machine.absent(), ["cpu", "hugetlbfs", "disks", "limits"]);
+    // No hugepages are a fact of a kernel; the rest should be there.
+    assert_eq!(machine.absent(), ["cpu", "hugetlbfs", "disks", "gpus", "nics", "limits"]);
     let what: Vec<_> = machine.unreadable.iter().map(|missed| missed.what.as_str()).collect();
     for expected in ["processors and their instructions", "swap", "free memory of node 1", "disks", "SMT state"] {
         assert!(what.contains(&expected), "{expected}: {what:?}");
     }
-    assert!(machine.unreadable.iter().all(|missed| missed.reason.contains("no such file")), "{:?}", machine.unreadable);
+    let is_told = |reason: &str| reason.contains("no such file") || reason.contains("no such folder");
+    assert!(machine.unreadable.iter().all(|missed| is_told(&missed.reason)), "{:?}", machine.unreadable);
 }
 
 #[test]

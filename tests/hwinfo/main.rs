@@ -4,6 +4,8 @@ mod captures;
 mod command;
 mod facts;
 mod facts_here;
+mod hidden;
+mod recorded;
 mod sources;
 mod trees;
 

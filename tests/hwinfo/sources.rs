@@ -81,6 +81,36 @@ fn a_capture_is_read_whatever_the_environment_tells_hwloc() {
 }
 
 #[test]
+fn a_name_may_begin_with_a_dash() {
+    let dir = tempfile::tempdir().unwrap();
+    capture(&dir.path().join("-cap"));
+    fs::write(dir.path().join("-m.json"), stdout(&["--from", LINE, "--json"])).unwrap();
+    for (from, name) in [("--from=-cap", "-cap"), ("--machine=-cap", "-cap"), ("--from=-m.json", "synthetic")] {
+        let output = hwinfo(&[from, "--json"]).current_dir(dir.path()).assert().success().get_output().stdout.clone();
+        assert_eq!(machine::parse(&String::from_utf8(output).unwrap()).unwrap().hostname, name, "{from}");
+    }
+    hwinfo(&["--from=-cap", "--full"]).current_dir(dir.path()).assert().success();
+    hwinfo(&["diff", "--", "-cap", "-cap"]).current_dir(dir.path()).assert().code(0);
+}
+
+/// The captured tree's own links lead nowhere but into it.
+#[test]
+fn nothing_of_this_host_is_mixed_into_a_capture() {
+    let dir = tempfile::tempdir().unwrap();
+    capture(dir.path());
+    fs::remove_file(dir.path().join("proc/cpuinfo")).unwrap();
+    std::os::unix::fs::symlink("/proc/cpuinfo", dir.path().join("proc/cpuinfo")).unwrap();
+    std::os::unix::fs::symlink("/sys/block", dir.path().join("sys/block")).unwrap();
+    let machine = machine::parse(&stdout(&["--from", dir.path().to_str().unwrap(), "--json"])).unwrap();
+    assert_eq!((machine.cpu, machine.disks, machine.limits), (None, None, None));
+    let missed = machine.unreadable.iter().find(|missed| missed.what == "disks").unwrap();
+    assert_eq!(
+        (missed.path.as_deref(), missed.reason.as_str()),
+        (Some("/sys/block"), "the link leads out of the root")
+    );
+}
+
+#[test]
 fn an_existing_path_comes_before_a_description() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("pu:2"), stdout(&["--from", "pu:7", "--json"])).unwrap();

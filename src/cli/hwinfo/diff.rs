@@ -5,7 +5,7 @@ use crate::{
     hwinfo::{self, Comparison},
     machine::Machine,
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tabled::{
     Table,
@@ -20,10 +20,21 @@ const CELL_WIDTH: usize = 60;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   damocles-worker-util hwinfo diff sealer-1.json sealer-2.json
-  damocles-worker-util hwinfo diff --all --json before.json after.json
+      two machines, as `hwinfo --json` printed them
+  damocles-worker-util hwinfo diff sealer-1.json node7.tar.bz2
+      the second as hwloc-gather-topology --io captured it; node7.xml would be an export of lstopo
+  damocles-worker-util hwinfo diff sealer-1.json 'pack:2 [numa] l3:8(size=32MB) core:8 pu:1'
+      a machine and what was ordered
+  damocles-worker-util hwinfo diff --all before.json after.json
+      free memory, free space and names too
+  damocles-worker-util hwinfo diff --json a.json b.json | jq -r '.differences[].place'
+      the places alone
 
-Each machine is what `hwinfo --json` printed on it, or any other source that `hwinfo --from` takes. Names, free space and memory that differs by less than a
-kernel keeps for itself are passed over; --all tells them too.
+A and B are any sources that `hwinfo --from` takes; diff itself takes no --from (--machine).
+Passed over unless --all asks: names, free space, and memory that differs by less than a
+kernel keeps for itself.
+With --json: same (true or false), differences (place; a and b in words; a_value and b_value
+as in machine.json, absent where a side has none) and passed_over, how many.
 Exit code: 0 alike, 1 they differ, 2 could not compare.")]
 pub struct Args {
     /// The first machine: a machine.json, or any source that --from takes
@@ -35,13 +46,23 @@ pub struct Args {
     /// Tell also what differs between any two machines
     #[arg(long)]
     all: bool,
+    /// Print the differences as one JSON object (see below)
+    #[arg(long)]
+    json: bool,
+    /// Not for diff, whose sources are A and B: here so that its help does not offer what hwinfo offers
+    #[arg(long, alias = "machine", value_name = "SOURCE", hide = true)]
+    from: Option<String>,
 }
 
 /// Runs the command.
-pub fn run(args: &Args, as_json: bool, io: &mut Io) -> Result<Exit> {
+pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
+    ensure!(
+        args.from.is_none(),
+        "compare machines: diff takes its two sources as arguments (`hwinfo diff A B`), and no --from"
+    );
     let machines = [super::look(Some(&args.a), false, io)?.machine, super::look(Some(&args.b), false, io)?.machine];
     let found = hwinfo::diff(&machines[0], &machines[1], args.all);
-    if as_json {
+    if args.json {
         write_json(&found, io)?;
     } else {
         write_text(args, &machines, &found, io)?;

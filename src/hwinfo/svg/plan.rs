@@ -117,7 +117,7 @@ fn disk(disk: &Disk) -> Block {
         DiskKind::Unknown => "",
     };
     let size = disk.size_bytes.map(size).unwrap_or_default();
-    let mounts = disk.mounts.iter().map(|mount| mount.path.as_str()).collect::<Vec<_>>().join(" ");
+    let mounts = disk.mounts.iter().flatten().map(|mount| mount.path.as_str()).collect::<Vec<_>>().join(" ");
     let name = join([disk.name.clone(), kind.to_owned(), size]);
     device(Look::Disk, name, [disk.model.clone().unwrap_or_default(), mounts])
 }
@@ -141,7 +141,12 @@ fn device(look: Look, name: String, more: [String; 2]) -> Block {
 /// CPUs that are not in the picture or may not be used, and what the colours mean.
 fn notes(machine: &Machine, width: u32) -> Vec<Block> {
     let forbidden = machine.forbidden_cpus();
-    let told = [("offline CPUs", &machine.offline_cpus), ("CPUs forbidden by the cgroup (hatched)", &forbidden)];
+    let left_out = if machine.offline_or_forbidden { "offline or forbidden CPUs" } else { "offline CPUs" };
+    let mut told = vec![
+        (left_out.to_owned(), &machine.offline_cpus),
+        ("CPUs forbidden by the cgroup (hatched)".to_owned(), &forbidden),
+    ];
+    told.extend(machine.cpu_kinds.iter().rev().map(|kind| (format!("{}s", kind.name), &kind.cpus)));
     told.into_iter()
         .filter(|(_, cpus)| !cpus.is_empty())
         .map(|(what, cpus)| {

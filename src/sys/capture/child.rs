@@ -18,8 +18,9 @@ const TALK_BYTES_MAX: u64 = 64 << 10;
 /// How to start the child. A value, so that tests can name the program.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pub program: PathBuf,
-    /// What makes the program look at a captured tree; the tree's root follows.
+    /// None: this program, whose file is looked for when a captured tree is there to be read, and not before.
+    pub program: Option<PathBuf>,
+    /// What makes the program look at a captured tree; more arguments, `--` and the tree's root follow.
     pub args: Vec<OsString>,
     pub timeout: Duration,
 }
@@ -27,6 +28,8 @@ pub struct Reader {
 /// Why the child gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
+    #[error("find this program's own file, to look at a captured machine: {0}")]
+    Program(io::Error),
     #[error("start {} to look at a captured machine: {source}", program.display())]
     Start { program: PathBuf, source: io::Error },
     #[error("look at a captured machine: no answer within {0} s")]
@@ -47,18 +50,20 @@ pub struct Said {
 
 impl Reader {
     /// This program, which looks at a capture when it is called with `args` and the capture's root.
-    pub fn this_program(args: &[&str]) -> io::Result<Self> {
-        Ok(Self {
-            program: std::env::current_exe()?,
-            args: args.iter().map(OsString::from).collect(),
-            timeout: Duration::from_secs(60),
-        })
+    pub fn this_program(args: &[&str]) -> Self {
+        let args = args.iter().map(OsString::from).collect();
+        Self { program: None, args, timeout: Duration::from_secs(60) }
     }
 
-    /// The child's answer about `capture`; `more` arguments come last.
+    /// The child's answer about `capture`; `more` are flags for it.
     pub fn read(&self, capture: &Capture, more: &[&str]) -> Result<Said, ChildError> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).arg(capture.root()).args(more);
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().map_err(ChildError::Program)?,
+        };
+        let mut command = Command::new(&program);
+        // The tree's name may begin with a dash.
+        command.args(&self.args).args(more).arg("--").arg(capture.root());
         // Whatever hwloc was told for this machine does not hold for that one.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HWLOC_")) {
             command.env_remove(name);
@@ -70,7 +75,7 @@ impl Reader {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = command.spawn().map_err(|source| ChildError::Start { program: self.program.clone(), source })?;
+        let child = command.spawn().map_err(|source| ChildError::Start { program, source })?;
         self.hear(child)
     }
 
@@ -136,7 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("sys/devices/system/cpu/cpu0")).unwrap();
         let reader = Reader {
-            program: "/bin/sh".into(),
+            program: Some("/bin/sh".into()),
             args: vec!["-c".into(), script.into(), "sh".into()],
             timeout: Duration::from_millis(500),
         };
@@ -145,9 +150,11 @@ mod tests {
 
     #[test]
     fn the_child_is_told_the_place_by_environment_and_argument() {
-        let said =
-            ask("echo $HWLOC_COMPONENTS $HWLOC_THISSYSTEM $2; [ \"$HWLOC_FSROOT\" = \"$1\" ]; echo talk >&2").unwrap();
-        assert_eq!((said.answer.as_slice(), said.talk.as_str()), (b"linux,stop 0 more\n".as_slice(), "talk"));
+        let said = ask(
+            "echo $HWLOC_COMPONENTS $HWLOC_THISSYSTEM $1 $2; [ \"$HWLOC_FSROOT\" = \"$3\" ] || exit 4; echo talk >&2",
+        )
+        .unwrap();
+        assert_eq!((said.answer.as_slice(), said.talk.as_str()), (b"linux,stop 0 more --\n".as_slice(), "talk"));
     }
 
     #[test]
@@ -158,7 +165,8 @@ mod tests {
         let began = std::time::Instant::now();
         assert!(ask("exec sleep 20").unwrap_err().to_string().contains("no answer within"));
         assert!(began.elapsed().as_secs() < 10);
-        let missing = Reader { program: "/nonexistent".into(), args: Vec::new(), timeout: Duration::from_secs(1) };
+        let missing =
+            Reader { program: Some("/nonexistent".into()), args: Vec::new(), timeout: Duration::from_secs(1) };
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("sys/devices/system/cpu/cpu0")).unwrap();
         let error = missing.read(&Capture::folder(dir.path()).unwrap(), &[]).unwrap_err().to_string();

@@ -6,12 +6,16 @@ pub mod limits;
 
 pub use hwlocality::{
     Topology,
-    cpu::cpuset::CpuSet,
+    cpu::{cpuset::CpuSet, kind::CpuKind},
+    info::TextualInfo,
+    memory::attribute::{Initiator, MemoryAttribute},
     object::{
         TopologyObject,
         attributes::{DownstreamAttributes, ObjectAttributes, PCIDeviceAttributes},
+        distance::{Distances as TopologyDistances, DistancesKind},
         types::{CacheType, OSDeviceType, ObjectType},
     },
+    topology::export::xml::XMLExportFlags,
 };
 
 use hwlocality::topology::builder::{BuildFlags, TopologyBuilder, TypeFilter};
@@ -34,8 +38,10 @@ pub enum Source {
 /// How much of a machine is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Packages, caches, nodes, cores, CPUs.
+    /// Packages, caches, nodes, cores, CPUs; of an export the devices too, which nothing else tells.
     Structure,
+    /// That, and the devices that people care for: disks, GPUs, network.
+    Devices,
     /// That, instruction caches, and every device that hwloc finds.
     Everything,
 }
@@ -90,7 +96,7 @@ fn load_xml(path: &std::path::Path, xml: &str, detail: Detail) -> Result<Topolog
     TopologyBuilder::new()
         .from_xml(xml)
         .map_err(|error| error.to_string())
-        .and_then(|builder| finish(builder, detail))
+        .and_then(|builder| finish(builder, if detail == Detail::Structure { Detail::Devices } else { detail }))
         .map_err(|reason| TopologyError::Xml { path: path(), reason })
 }
 
@@ -112,12 +118,17 @@ fn finish(builder: TopologyBuilder, detail: Detail) -> Result<Topology, String> 
     let builder = builder.with_flags(BuildFlags::INCLUDE_DISALLOWED).map_err(|error| error.to_string())?;
     let builder = match detail {
         // First-level caches group nothing that their core does not; every object less is time less.
-        Detail::Structure => {
-            builder.with_type_filter(ObjectType::L1Cache, TypeFilter::KeepNone).map_err(|error| error.to_string())?
+        Detail::Structure => without_l1(builder)?,
+        Detail::Devices => {
+            without_l1(builder)?.with_io_type_filter(TypeFilter::KeepImportant).map_err(|error| error.to_string())?
         }
         Detail::Everything => with_devices(builder)?,
     };
     builder.build().map_err(|error| error.to_string())
+}
+
+fn without_l1(builder: TopologyBuilder) -> Result<TopologyBuilder, String> {
+    builder.with_type_filter(ObjectType::L1Cache, TypeFilter::KeepNone).map_err(|error| error.to_string())
 }
 
 fn with_devices(builder: TopologyBuilder) -> Result<TopologyBuilder, String> {
