@@ -52,10 +52,9 @@ pub fn describe(source: &Source, name: &str) -> Result<Machine, CollectError> {
     Ok(machine)
 }
 
-/// The L2 caches, where the source tells any.
-fn count_l2(topology: &Topology) -> Option<u32> {
-    let count = topology.objects_with_type(ObjectType::L2Cache).count();
-    u32::try_from(count).ok().filter(|count| *count > 0)
+/// The CPUs of each L2 cache, in hwloc's order; none where the source tells of no L2.
+fn l2_caches(topology: &Topology) -> Vec<CpuList> {
+    topology.objects_with_type(ObjectType::L2Cache).map(object_cpus).filter(|cpus| !cpus.is_empty()).collect()
 }
 
 /// The machine that `topology` and `facts` describe.
@@ -70,6 +69,8 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
     let allowed = cpus(&topology.allowed_cpuset()).and(&online);
     // What hwloc leaves out is offline, unless the kernel says otherwise.
     let left_out = cpus(&topology.complete_cpuset()).minus(&online);
+    let l2 = l2_caches(topology);
+    let cores = root.walk().iter().map(|part| part.cores.len()).sum();
     let machine = Machine {
         version: VERSION,
         hostname: facts.hostname.clone(),
@@ -77,8 +78,11 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         offline_or_forbidden: facts.online_cpus.is_none() && !left_out.is_empty() && allowed == online,
         allowed_cpus: allowed,
         offline_cpus: facts.online_cpus.as_ref().map_or_else(|| left_out.clone(), |kernel| left_out.minus(kernel)),
+        forbidden_nodes: forbidden_nodes(topology),
         topology: root,
-        l2_caches: count_l2(topology),
+        l2_caches: u32::try_from(l2.len()).ok().filter(|count| *count > 0),
+        // Where each core has an L2 of its own, whatever the cpuset, the list says nothing.
+        l2_groups: Some(l2).filter(|l2| (1..cores).contains(&l2.len())),
         cpu_kinds: kinds(topology, &online),
         cpu: None,
         kernel: None,
@@ -122,6 +126,14 @@ fn kind_name(kind: &topology::CpuKind, count: usize) -> Option<&'static str> {
         (None, Some(1)) if count == 2 => Some("faster core"),
         _ => None,
     }
+}
+
+/// Nodes that the process, or the one that wrote the source, may not take memory of.
+fn forbidden_nodes(topology: &Topology) -> Vec<NodeId> {
+    let allowed = topology.allowed_nodeset();
+    let nodes = topology.objects_with_type(ObjectType::NUMANode).filter_map(os_index);
+    let forbidden = nodes.filter(|id| !allowed.iter_set().any(|allowed| usize::from(allowed) == *id as usize));
+    forbidden.map(NodeId).collect()
 }
 
 /// A number that no cpu list may hold: what was collected must read back.

@@ -2,7 +2,7 @@
 
 use super::{Machine, Part, PartKind, VERSION};
 use crate::units::{Bytes, CpuList, NodeId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A broken invariant: where in the machine, and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,7 @@ impl Machine {
         }
         found.part("topology", &self.topology, &self.cpus());
         self.check_cpus(&mut found);
+        self.check_l2(&mut found);
         self.check_distances(&mut found);
         self.check_kinds(&mut found);
         found.broken
@@ -41,6 +42,9 @@ impl Machine {
         let strangers = self.allowed_cpus.minus(&online);
         if !strangers.is_empty() {
             found.at("allowed_cpus", format!("{strangers} are not in the topology"));
+        }
+        for node in self.forbidden_nodes.iter().filter(|node| self.node(**node).is_none()) {
+            found.at("forbidden_nodes", format!("there is no node {node} in the topology"));
         }
         let both = self.offline_cpus.and(&online);
         if !both.is_empty() {
@@ -67,6 +71,42 @@ impl Machine {
         }
     }
 
+    /// L2 caches lie in the tree as its parts do, although they are listed beside it: around cores, across nothing.
+    fn check_l2(&self, found: &mut Found) {
+        let Some(groups) = &self.l2_groups else { return };
+        if let Some(caches) = self.l2_caches.filter(|caches| *caches as usize != groups.len()) {
+            found.at("l2_caches", format!("is {caches}, but l2_groups lists {}", groups.len()));
+        }
+        let online = self.cpus();
+        let mut owner = BTreeMap::new();
+        for (i, group) in groups.iter().enumerate() {
+            let path = format!("l2_groups[{i}]");
+            if group.is_empty() {
+                found.at(path.clone(), "a cache has at least one CPU");
+            }
+            let strangers = group.minus(&online);
+            if !strangers.is_empty() {
+                found.at(path.clone(), format!("{strangers} are not in the topology"));
+            }
+            let twice: CpuList = group.iter().filter(|cpu| owner.insert(*cpu, i).is_some()).collect();
+            if !twice.is_empty() {
+                found.at(path, format!("{twice} belong to another L2 cache too"));
+            }
+        }
+        for core in self.cores() {
+            if let Some(i) = split(&core.cpus, &owner, |_| usize::MAX) {
+                found.at(format!("l2_groups[{i}]"), format!("takes a part of the core with the CPUs {}", core.cpus));
+            }
+        }
+        for part in self.parts() {
+            let cpus = part.cpus();
+            if let Some(i) = split(&cpus, &owner, |i| groups[i].len()) {
+                let kind = part.kind.name();
+                found.at(format!("l2_groups[{i}]"), format!("lies partly in the {kind} with the CPUs {cpus}"));
+            }
+        }
+    }
+
     fn check_distances(&self, found: &mut Found) {
         let Some(distances) = &self.distances else { return };
         for node in distances.nodes.iter().filter(|node| self.node(**node).is_none()) {
@@ -77,6 +117,16 @@ impl Machine {
             found.at("distances.rows", format!("{size} nodes need {size} rows of {size} numbers"));
         }
     }
+}
+
+/// The first L2 cache that `cpus` hold only a part of, although they are not all of one cache.
+fn split(cpus: &CpuList, owner: &BTreeMap<u32, usize>, size: impl Fn(usize) -> usize) -> Option<usize> {
+    let mut held: BTreeMap<Option<usize>, usize> = BTreeMap::new();
+    for cpu in cpus.iter() {
+        *held.entry(owner.get(&cpu).copied()).or_default() += 1;
+    }
+    let several = held.len() > 1;
+    held.into_iter().find_map(|(cache, count)| cache.filter(|cache| several && count < size(*cache)))
 }
 
 /// What was found while walking the tree.

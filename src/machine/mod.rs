@@ -54,6 +54,9 @@ pub struct Machine {
     /// both.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline_or_forbidden: bool,
+    /// NUMA nodes of the tree that the process which looked may not take memory of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden_nodes: Vec<NodeId>,
     /// The whole tree; its root is a `PartKind::Machine`.
     pub topology: Part,
     /// How many L2 caches there are: fewer than cores where cores share one.
@@ -62,6 +65,10 @@ pub struct Machine {
     /// The kinds of cores, the least powerful first. Empty where all cores are alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cpu_kinds: Vec<CpuKind>,
+    /// The CPUs of each L2 cache, in hwloc's order, where there are fewer of them than cores. Beside the tree, because
+    /// nothing but the grouping of the stock provers asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l2_groups: Option<Vec<CpuList>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -117,6 +117,38 @@ mod tests {
     }
 
     #[test]
+    fn l2_caches_are_listed_beside_the_tree_and_old_files_without_the_list_stay_good() {
+        let listed = |list: &str| SMALL.replacen("\"hostname\"", &format!("{list}, \"hostname\""), 1);
+        let machine = parse(&listed(r#""l2_caches": 1, "l2_groups": ["0-1"]"#)).unwrap();
+        assert_eq!(machine.l2_groups.as_ref().unwrap()[0].to_string(), "0-1");
+        assert_eq!(parse(&serde_json::to_string(&machine).unwrap()).unwrap(), machine);
+        let two = |extra: &str| {
+            listed(extra).replacen("{ \"cpus\": \"0-1\" }", "{ \"cpus\": \"0\" }, { \"cpus\": \"1\" }", 1)
+        };
+        let unlisted = |extra: &str| parse(&two(extra)).unwrap().unlisted_l2();
+        assert_eq!(unlisted(r#""l2_caches": 1"#), Some(1), "a file of an older release counts them only");
+        assert_eq!(unlisted(r#""l2_caches": 1, "l2_groups": ["0-1"]"#), None);
+        assert_eq!(unlisted(r#""l2_caches": 2"#), None, "no core shares one");
+        for (list, expected) in [
+            (r#""l2_caches": 2, "l2_groups": ["0-1"]"#, "l2_caches: is 2, but l2_groups lists 1"),
+            (r#""l2_groups": [""]"#, "l2_groups[0]: a cache has at least one CPU"),
+            (r#""l2_groups": ["0-9"]"#, "l2_groups[0]: 2-9 are not in the topology"),
+            (r#""l2_groups": ["0-1", "1"]"#, "l2_groups[1]: 1 belong to another L2 cache too"),
+            (r#""l2_groups": ["0"]"#, "l2_groups[0]: takes a part of the core with the CPUs 0-1"),
+        ] {
+            let error = parse(&listed(list)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{list}: {error}");
+        }
+        let across = r#"{"version": 1, "hostname": "across", "allowed_cpus": "0-3", "l2_groups": ["1-2"],
+            "topology": {"kind": "machine", "parts": [
+                {"kind": "l3", "cores": [{"cpus": "0"}, {"cpus": "1"}]},
+                {"kind": "l3", "cores": [{"cpus": "2"}, {"cpus": "3"}]}]}}"#;
+        let error = parse(across).unwrap_err().to_string();
+        assert!(error.contains("l2_groups[0]: lies partly in the L3 with the CPUs 0-1"), "{error}");
+        assert!(parse(&across.replace("1-2", "0-3")).is_ok(), "an L2 around both");
+    }
+
+    #[test]
     fn another_version_is_refused_before_its_shape_is_judged() {
         let error = parse(r#"{"version": 2, "host": {}}"#).unwrap_err().to_string();
         assert!(error.contains("version 2") && error.contains("reads version 1"), "{error}");
@@ -151,6 +183,7 @@ mod tests {
             ("\"cpus\": \"\"", "\"cpus\": \"9\"", "nodes[0].cpus: 9 are not in the topology"),
             ("\"allowed_cpus\": \"0-1\"", "\"allowed_cpus\": \"0-4\"", "allowed_cpus: 2-4 are not in"),
             ("\"allowed_cpus\": \"0-1\"", "\"allowed_cpus\": \"\"", "allowed_cpus: no CPU"),
+            ("\"offline_cpus\": \"2\"", "\"forbidden_nodes\": [0, 5]", "forbidden_nodes: there is no node 5"),
             ("\"offline_cpus\": \"2\"", "\"offline_cpus\": \"1-2\"", "offline_cpus: 1 are in"),
             ("\"machine\"", "\"package\"", "topology.kind"),
             ("\"l3\"", "\"machine\"", "topology.parts[0].kind: only the outermost"),

@@ -4,9 +4,10 @@ use super::{Core, Machine, NumaNode, Part, PartKind};
 use crate::units::{Bytes, CpuList, NodeId};
 
 impl Machine {
-    /// The number of L2 caches, where cores share them.
-    pub fn shared_l2(&self) -> Option<u32> {
-        self.l2_caches.filter(|caches| (*caches as usize) < self.cores().len())
+    /// The number of L2 caches, where cores share them and a description does not tell which: one of an older release.
+    pub fn unlisted_l2(&self) -> Option<u32> {
+        let untold = |caches: &u32| self.l2_groups.is_none() && (*caches as usize) < self.cores().len();
+        self.l2_caches.filter(untold)
     }
 
     /// All memory of the machine.

@@ -6,25 +6,37 @@
 use crate::random::{Shape, rng};
 use damocles_worker::{
     hwinfo::cpuset::{Question, judge, judge_alone, suggest},
-    machine::pc1_units::{Outcome, Prover, pc1_units},
+    machine::pc1_units::{GroupKind, Outcome, Prover, pc1_units},
     units::CpuList,
 };
 use rand::Rng;
 
-const RUNS: u64 = 6_000;
+const RUNS: u64 = 10_000;
 
-/// The levels above the cores, innermost first, and the cores, as a process in the cpuset sees them.
+/// The L2 caches, the levels above them, innermost first, and the cores, as a process in the cpuset sees them.
 struct Visible {
     cores: Vec<Vec<u32>>,
+    l2s: Vec<Vec<u32>>,
+    /// With objects of which only memory is seen: no CPUs.
     levels: Vec<Vec<Vec<u32>>>,
+    levels_of_cores: Vec<Vec<Vec<u32>>>,
     l3s: Vec<Vec<u32>>,
     allowed: Vec<u32>,
+    /// What could be used, in the cpuset or not.
+    l3s_of_machine: Vec<Vec<u32>>,
+    cores_of_machine: Vec<Vec<u32>>,
 }
 
 fn cut(object: &[u32], allowed: &[u32]) -> Vec<u32> {
     let mut kept: Vec<u32> = object.iter().copied().filter(|cpu| allowed.contains(cpu)).collect();
     kept.sort_unstable();
     kept
+}
+
+/// A level as a process sees it: objects without a CPU of its own are gone, unless they have memory.
+fn cut_level_with_memory(objects: Vec<Vec<u32>>, has_memory: bool, allowed: &[u32]) -> Vec<Vec<u32>> {
+    let cut = objects.iter().map(|object| cut(object, allowed));
+    cut.filter(|object| has_memory || !object.is_empty()).collect()
 }
 
 fn cut_level(objects: Vec<Vec<u32>>, allowed: &[u32]) -> Vec<Vec<u32>> {
@@ -40,10 +52,32 @@ fn order(objects: &mut [Vec<Vec<u32>>]) {
     objects.sort_by_key(|cores| cores.iter().flatten().min().copied());
 }
 
+/// The children of one parent in the tree: `children` are L3 caches with their cores, or bare cores. Those that an L2
+/// holds together stand together, and hwloc orders both L2 caches and what is in them by their lowest CPU.
+fn in_l2s(children: Vec<Vec<Vec<u32>>>, l2s: &[Vec<u32>]) -> Vec<Vec<Vec<u32>>> {
+    let mut clusters: Vec<(Option<usize>, Vec<Vec<Vec<u32>>>)> = Vec::new();
+    for child in children {
+        let is_inside = |l2: &Vec<u32>| child.iter().flatten().all(|cpu| l2.contains(cpu));
+        let l2 = l2s.iter().position(is_inside);
+        match clusters.iter_mut().find(|(place, _)| l2.is_some() && *place == l2) {
+            Some((_, cluster)) => cluster.push(child),
+            None => clusters.push((l2, vec![child])),
+        }
+    }
+    let mut blocks: Vec<Vec<Vec<u32>>> = Vec::new();
+    for (_, mut cluster) in clusters {
+        order(&mut cluster);
+        blocks.push(cluster.concat());
+    }
+    order(&mut blocks);
+    blocks
+}
+
 fn look(shape: &Shape, cpuset: &[u32]) -> Visible {
     let mut allowed: Vec<u32> = shape.cpus();
     allowed.retain(|cpu| cpuset.contains(cpu) && !shape.forbidden.contains(cpu));
     allowed.sort_unstable();
+    let l2s: Vec<Vec<u32>> = shape.l2s.iter().map(|cores| cores.concat()).collect();
     let mut cores: Vec<Vec<u32>> = Vec::new();
     let mut packages: Vec<Vec<Vec<u32>>> = Vec::new();
     for package in &shape.packages {
@@ -51,19 +85,16 @@ fn look(shape: &Shape, cpuset: &[u32]) -> Visible {
         let mut dies: Vec<Vec<Vec<u32>>> = Vec::new();
         let mut loose: Vec<Vec<Vec<u32>>> = Vec::new();
         for die in package {
-            let mut children: Vec<Vec<Vec<u32>>> = die.l3s.clone();
-            for l3 in &mut children {
-                l3.sort_by_key(|core| core.iter().min().copied());
-            }
+            let alone = |cores: &Vec<Vec<u32>>| cores.iter().map(|core| vec![core.clone()]).collect();
+            let mut children: Vec<Vec<Vec<u32>>> = die.l3s.iter().map(|l3| in_l2s(alone(l3), &l2s).concat()).collect();
             children.extend(die.bare.iter().map(|core| vec![core.clone()]));
             if die.shown {
-                order(&mut children);
-                dies.push(children.concat());
+                dies.push(in_l2s(children, &l2s).concat());
             } else {
                 loose.extend(children);
             }
         }
-        dies.extend(loose);
+        dies.extend(in_l2s(loose, &l2s));
         order(&mut dies);
         packages.push(dies.concat());
     }
@@ -76,22 +107,57 @@ fn look(shape: &Shape, cpuset: &[u32]) -> Visible {
     let shown: Vec<Vec<u32>> = dies().filter(|die| die.shown).map(|die| flat(&die.l3s, &die.bare)).collect();
     let sockets: Vec<Vec<u32>> =
         shape.packages.iter().map(|dies| dies.iter().flat_map(|die| flat(&die.l3s, &die.bare)).collect()).collect();
+    // Dies with memory in them are those with an L3, where L3 caches have it.
+    let with_l3: Vec<bool> = dies().filter(|die| die.shown).map(|die| !die.l3s.is_empty()).collect();
+    let seen_dies = shown
+        .iter()
+        .zip(with_l3)
+        .flat_map(|(die, with_l3)| cut_level_with_memory(vec![die.clone()], shape.memory_on_l3s && with_l3, &allowed));
+    let levels = |with_memory: bool| {
+        let seen =
+            |level: &Vec<Vec<u32>>, memory: bool| cut_level_with_memory(level.clone(), memory && with_memory, &allowed);
+        let dies = if with_memory { seen_dies.clone().collect() } else { seen(&shown, false) };
+        // A package has memory, its own or its caches'.
+        vec![seen(&l3s, shape.memory_on_l3s), dies, seen(&sockets, true)]
+    };
     Visible {
         cores: cut_level(cores, &allowed),
-        levels: [l3s.clone(), shown, sockets].map(|level| cut_level(level, &allowed)).into(),
-        l3s: cut_level(l3s, &allowed),
+        l2s: cut_level(l2s, &allowed),
+        levels: levels(true),
+        levels_of_cores: levels(false),
+        l3s: cut_level(l3s.clone(), &allowed),
+        l3s_of_machine: cut_level(l3s, &usable(shape)),
+        cores_of_machine: shape.packages.iter().flatten().flat_map(|die| flat_cores(&die.l3s, &die.bare)).collect(),
         allowed,
     }
 }
 
+fn usable(shape: &Shape) -> Vec<u32> {
+    shape.cpus().into_iter().filter(|cpu| !shape.forbidden.contains(cpu)).collect()
+}
+
+fn flat_cores(l3s: &[Vec<Vec<u32>>], bare: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    l3s.iter().flatten().chain(bare).cloned().collect()
+}
+
 impl Visible {
-    /// The first level with some objects, but fewer than cores.
-    fn groups(&self) -> Option<&Vec<Vec<u32>>> {
-        self.levels.iter().find(|level| !level.is_empty() && level.len() < self.cores.len())
+    /// The first level with some objects, but fewer than cores. Ours looks neither at L2 caches nor at memory.
+    fn groups(&self, prover: Prover) -> Option<&Vec<Vec<u32>>> {
+        let own = prover == Prover::Own;
+        let levels = if own { &self.levels_of_cores } else { &self.levels };
+        let mut levels = (!own).then_some(&self.l2s).into_iter().chain(levels);
+        levels.find(|level| !level.is_empty() && level.len() < self.cores.len())
     }
 
-    fn group_of(&self, core: usize) -> Option<usize> {
-        self.groups()?.iter().position(|group| group.contains(&self.cores[core][0]))
+    fn group_of(&self, core: usize, prover: Prover) -> Option<usize> {
+        self.groups(prover)?.iter().position(|group| group.contains(&self.cores[core][0]))
+    }
+
+    /// Whether the machine has an L3 with two cores that may be used.
+    fn cores_share_l3s(&self) -> bool {
+        let cores_in =
+            |l3: &Vec<u32>| self.cores_of_machine.iter().filter(|core| core.iter().any(|cpu| l3.contains(cpu))).count();
+        self.l3s_of_machine.iter().any(|l3| cores_in(l3) > 1)
     }
 }
 
@@ -101,7 +167,7 @@ type Played = (Vec<u32>, usize);
 /// The stock loop as it is written. `None`: it panics.
 fn play_stock(seen: &Visible, producers: usize, fork: bool) -> Option<Vec<Played>> {
     let core_count = seen.cores.len();
-    let group_count = seen.groups().map_or(1, Vec::len);
+    let group_count = seen.groups(Prover::Stock).map_or(1, Vec::len);
     if !core_count.is_multiple_of(group_count) {
         return None;
     }
@@ -132,9 +198,10 @@ fn play_stock(seen: &Visible, producers: usize, fork: bool) -> Option<Vec<Played
 fn play_own(seen: &Visible, producers: usize) -> Vec<Played> {
     let mut left: Vec<(Option<usize>, Vec<u32>)> = Vec::new();
     for (i, core) in seen.cores.iter().enumerate() {
-        match left.iter_mut().find(|(group, _)| *group == seen.group_of(i)) {
+        let home = seen.group_of(i, Prover::Own);
+        match left.iter_mut().find(|(group, _)| *group == home) {
             Some((_, cores)) => cores.push(core[0]),
-            None => left.push((seen.group_of(i), vec![core[0]])),
+            None => left.push((home, vec![core[0]])),
         }
     }
     let mut units = Vec::new();
@@ -196,26 +263,31 @@ fn is_good(case: &Case, seen: &Visible) -> bool {
     }
     let Some(units) = played(seen, question) else { return false };
     let mut sizes: Vec<usize> = Vec::new();
-    if let Some(groups) = seen.groups() {
-        let homes: Vec<Option<usize>> = (0..seen.cores.len()).map(|core| seen.group_of(core)).collect();
+    let groups_seen = seen.groups(question.prover);
+    if let Some(groups) = groups_seen {
+        let homes: Vec<Option<usize>> =
+            (0..seen.cores.len()).map(|core| seen.group_of(core, question.prover)).collect();
         sizes = (0..groups.len()).map(|group| homes.iter().filter(|home| **home == Some(group)).count()).collect();
+        sizes.retain(|size| *size > 0);
         if stock && homes.contains(&None) {
             return false;
         }
     }
     let equal = sizes.iter().all(|size| *size == sizes[0]);
-    let groups = seen.groups().map_or(1, Vec::len);
+    let groups = groups_seen.map_or(1, Vec::len);
     let due = groups * (seen.cores.len() / groups / (question.producers + 1));
     let complete = !stock || (equal && units.len() == due);
     complete
         && !units.is_empty()
-        && units.iter().all(|(cpus, unbound)| *unbound == 0 && spread(cpus, seen.groups()) == 1)
+        && units.iter().all(|(cpus, unbound)| *unbound == 0 && spread(cpus, groups_seen) == 1)
+        && units.iter().all(|(cpus, _)| spread(cpus, Some(&seen.l3s)) == 1 || !seen.cores_share_l3s())
         && question.concurrent.is_none_or(|tasks| tasks <= units.len())
 }
 
 #[test]
 fn verdicts_agree_with_the_provers_played_through() {
     let (mut good, mut panics, mut none, mut straddling) = (0, 0, 0, 0);
+    let (mut by_l2, mut good_by_l2, mut coreless) = (0, 0, 0);
     for seed in 0..RUNS {
         let case = case(seed);
         let machine = case.shape.machine();
@@ -229,7 +301,11 @@ fn verdicts_agree_with_the_provers_played_through() {
             assert_eq!((found.outcome, verdict.good), (Outcome::NoCores, false), "{told}");
             continue;
         }
-        assert_eq!(found.groups.len(), seen.groups().map_or(1, Vec::len), "{told}");
+        let prover = case.question.prover;
+        assert_eq!(found.groups.len() + found.coreless, seen.groups(prover).map_or(1, Vec::len), "{told}");
+        coreless += usize::from(found.coreless > 0);
+        by_l2 += usize::from(found.level == GroupKind::L2);
+        good_by_l2 += usize::from(found.level == GroupKind::L2 && verdict.good);
         match played(&seen, &case.question) {
             None => {
                 panics += 1;
@@ -239,7 +315,7 @@ fn verdicts_agree_with_the_provers_played_through() {
                 let ours: Vec<Played> = found.units().iter().map(|unit| (unit.cpus.clone(), unit.unbound)).collect();
                 assert_eq!(ours, units, "{told}");
                 for (unit, (cpus, _)) in found.units().iter().zip(&units) {
-                    assert_eq!(unit.groups, spread(cpus, seen.groups()), "{told}");
+                    assert_eq!(unit.groups, spread(cpus, seen.groups(prover)), "{told}");
                     assert_eq!(unit.l3_caches, spread(cpus, Some(&seen.l3s)), "{told}");
                     straddling += usize::from(unit.groups > 1);
                 }
@@ -252,13 +328,15 @@ fn verdicts_agree_with_the_provers_played_through() {
         good += usize::from(verdict.good);
     }
     // The generator must reach every kind of verdict, or agreement says little.
-    assert!(good > 500 && panics > 500 && none > 500 && straddling > 100, "{good} {panics} {none} {straddling}");
+    let told = format!("{good} {panics} {none} {straddling} {by_l2} {good_by_l2}");
+    assert!(good > 1_000 && panics > 1_000 && none > 1_000 && straddling > 200, "{told}");
+    assert!(by_l2 > 1_000 && good_by_l2 > 10 && coreless > 100, "{told} {coreless}");
 }
 
 #[test]
 fn whatever_is_suggested_is_good() {
-    let (mut near, mut listed) = (0, 0);
-    for seed in 0..RUNS / 4 {
+    let (mut near, mut listed, mut across, mut traded) = (0, 0, 0, 0);
+    for seed in 0..RUNS / 10 {
         let case = case(seed);
         let machine = case.shape.machine();
         let set: CpuList = case.cpuset.iter().copied().collect();
@@ -279,14 +357,22 @@ fn whatever_is_suggested_is_good() {
             near += 1;
             check(found, case.question.concurrent);
         }
-        let cores =
-            |cpus: &CpuList| pc1_units(&machine, cpus, Prover::Own, 0).cores + cpus.minus(&machine.cpus()).len();
+        let touched = |cpus: &CpuList| machine.cores().iter().filter(|core| !core.cpus.and(cpus).is_empty()).count();
+        let cores = |cpus: &CpuList| touched(cpus) + cpus.minus(&machine.cpus()).len();
         assert!(nearest.smaller.iter().all(|found| found.cores < cores(&set)), "seed {seed}");
         assert!(nearest.larger.iter().all(|found| found.cores > cores(&set)), "seed {seed}");
-        for found in suggest(&machine, 3, &case.question) {
+        let sets = suggest(&machine, 3, &case.question);
+        for found in &sets {
             listed += 1;
-            check(&found, Some(3));
+            check(found, Some(3));
+            assert!(!found.reason.is_empty(), "seed {seed}");
         }
+        // Never a set across nodes before one within a node, and within nodes the fewest cores first.
+        let within = sets.iter().take_while(|set| set.nodes.len() == 1).count();
+        assert!(sets[within..].iter().all(|set| set.nodes.len() > 1), "seed {seed}: {sets:?}");
+        assert!(sets[..within].is_sorted_by_key(|set| set.cores), "seed {seed}: {sets:?}");
+        across += usize::from(within == 0 && !sets.is_empty());
+        traded += usize::from(within > 0 && within < sets.len());
     }
-    assert!(near > 500 && listed > 500, "{near} {listed}");
+    assert!(near > 500 && listed > 500 && across > 5 && traded > 5, "{near} {listed} {across} {traded}");
 }

@@ -2,6 +2,7 @@
 
 use crate::{synthetic, verdicts::DOCUMENTED};
 use assert_cmd::Command;
+use damocles_worker::machine::Machine;
 use std::path::PathBuf;
 
 /// The documents' machine as a file.
@@ -102,17 +103,85 @@ fn hwinfo_alone_still_shows_the_machine() {
     assert!(output.stdout.starts_with(b"CPU topology:\nMachine (503.14 GiB)"), "{output:?}");
 }
 
-#[test]
-fn a_machine_whose_cores_share_an_l2_is_not_guessed_at() {
+fn file_of(machine: &Machine) -> File {
     let dir = tempfile::tempdir().unwrap();
-    let machine = dir.path().join("machine.json");
+    let path = dir.path().join("machine.json");
+    std::fs::write(&path, serde_json::to_string(machine).unwrap()).unwrap();
+    File { _dir: dir, machine: path }
+}
+
+#[test]
+fn a_machine_whose_cores_share_an_l2_is_judged_by_it() {
     let shared = synthetic("pack:1 l3:2 l2:2 core:2 pu:1");
-    std::fs::write(&machine, serde_json::to_string(&shared).unwrap()).unwrap();
-    let file = File { _dir: dir, machine };
-    let (code, out, err) = cpuset(&file, &["0-7"]);
+    let file = file_of(&shared);
+    let (code, out, err) = cpuset(&file, &["0-7", "--producers", "1"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("good: 8 cores in 4 whole L2 caches (2 + 2 + 2 + 2) give 4 units of 2 cores"), "{out}");
+    assert!(out.contains("\nL2 L#3     2 of 2 cores: 6-7\n"), "{out}");
+    let (code, out, _) = cpuset(&file, &["0-4", "--producers", "1", "--json"]);
+    let verdict: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &verdict["pc1"]["group_kind"]), (1, &"l2".into()));
+    assert_eq!(
+        verdict["findings"][0]["text"],
+        "the stock prover panics: 5 cores in 3 L2 caches (2 + 2 + 1) do not divide evenly, 2 cores over"
+    );
+    // A file of an older release counts them and does not tell which cores share one.
+    let older = file_of(&Machine { l2_groups: None, ..shared });
+    let (code, out, err) = cpuset(&older, &["0-7"]);
     assert_eq!((code, out.as_str()), (2, ""));
-    assert!(err.contains("its 8 cores share 4 L2 caches"), "{err}");
-    assert_eq!(cpuset(&file, &["0-7", "--prover", "own"]).0, 0, "our own binds by L3");
+    assert!(err.contains("its 8 cores share 4 L2 caches") && err.contains("write it again"), "{err}");
+    assert_eq!(cpuset(&older, &["0-7", "--prover", "own"]).0, 0, "our own binds by L3");
+}
+
+#[test]
+fn the_machine_and_json_are_asked_for_before_and_after_the_subcommand() {
+    let file = file();
+    let machine = file.machine.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::cargo_bin("damocles-worker-util").unwrap().args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let expected = run(&["hwinfo", "cpuset", "0-7", "--from", machine, "--json"]);
+    assert!(expected.0 == 0 && expected.1.starts_with('{'), "{expected:?}");
+    assert_eq!(run(&["hwinfo", "--from", machine, "--json", "cpuset", "0-7"]), expected);
+    assert_eq!(run(&["hwinfo", "--machine", machine, "cpuset", "0-7", "--json"]), expected);
+    assert_eq!(run(&["hwinfo", "--json", "cpuset", "--machine", machine, "0-7"]), expected);
+}
+
+#[test]
+fn numbers_that_make_no_question_are_usage_errors() {
+    let file = file();
+    for (arguments, reason) in [
+        (vec!["--suggest", "0"], "invalid value '0' for '--suggest <N>': a number of tasks is from 1 to 8192"),
+        (vec!["0-7", "--concurrent", "0"], "invalid value '0' for '--concurrent <N>': a number of tasks is from 1"),
+        (vec!["0-7", "--concurrent", "many"], "a number of tasks is from 1 to 8192"),
+        (vec!["0-7", "--producers", "8192"], "a number of producers is from 0 to 8191, since a unit has one core more"),
+        (vec!["0-7", "--producers", "18446744073709551615"], "a number of producers is from 0 to 8191"),
+        (vec!["0-7", "--producers=-1"], "a number of producers is from 0 to 8191"),
+    ] {
+        let (code, out, err) = cpuset(&file, &arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");
+        assert!(err.contains(reason), "{arguments:?}: {err}");
+    }
+    // The largest that mean something are answered.
+    assert_eq!(cpuset(&file, &["0-7", "--producers", "8191"]).0, 1);
+    assert_eq!(cpuset(&file, &["--suggest", "8192"]).0, 1);
+}
+
+#[test]
+fn json_and_text_use_the_same_words() {
+    let file = file();
+    for (set, word) in [("0-6", "fails"), ("0-63", "advice"), ("0-2", "slow")] {
+        let (_, text, _) = cpuset(&file, &[set, "--prover", "stock-damocles", "--producers", "3"]);
+        let json = cpuset(&file, &[set, "--prover", "stock-damocles", "--producers", "3", "--json"]).1;
+        let verdict: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let findings = verdict["findings"].as_array().unwrap();
+        assert_eq!(findings[0]["severity"], word, "{json}");
+        for finding in findings.iter().filter(|finding| finding["text"] != verdict["sentence"]) {
+            let line = format!("{}: {}", finding["severity"].as_str().unwrap(), finding["text"].as_str().unwrap());
+            assert!(text.lines().any(|shown| shown == line), "{line} not in {text}");
+        }
+    }
 }
 
 #[test]

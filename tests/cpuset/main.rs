@@ -4,6 +4,7 @@ mod brute;
 mod command;
 mod config;
 mod docs;
+mod hwloc;
 mod random;
 mod vectors;
 mod verdicts;

@@ -10,6 +10,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 #[derive(Debug)]
 pub struct Shape {
     pub packages: Vec<Vec<Die>>,
+    /// The cores of each L2 cache; none where the machine tells of no L2 or every core has its own.
+    pub l2s: Vec<Vec<Vec<u32>>>,
+    /// A NUMA node at each L3; where a package has none, and otherwise, one at each package.
+    pub memory_on_l3s: bool,
     pub offline: Vec<u32>,
     pub forbidden: Vec<u32>,
 }
@@ -31,7 +35,7 @@ impl Shape {
         let regular = rng.gen_bool(0.7);
         let dies_shown = rng.gen_bool(0.2);
         let packages = rng.gen_range(1..=2);
-        let (l3s, cores) = (rng.gen_range(1..=6), rng.gen_range(1..=6));
+        let (l3s, cores) = (rng.gen_range(1..=6), rng.gen_range(1..=8));
         let smt = if rng.gen_bool(0.4) { 2 } else { 1 };
         let counts: Vec<Vec<(Vec<usize>, usize)>> = (0..packages)
             .map(|_| {
@@ -59,7 +63,9 @@ impl Shape {
             };
             packages.push(dies.into_iter().map(die).collect());
         }
-        let mut shape = Self { packages, offline: Vec::new(), forbidden: Vec::new() };
+        let l2s = if rng.gen_bool(0.4) { l2s(rng, &packages) } else { Vec::new() };
+        let mut shape =
+            Self { packages, l2s, memory_on_l3s: rng.gen_bool(0.25), offline: Vec::new(), forbidden: Vec::new() };
         let top = shape.cpus().iter().max().copied().unwrap();
         if rng.gen_bool(0.2) {
             shape.offline = vec![top + 1, top + 2];
@@ -69,6 +75,11 @@ impl Shape {
             shape.forbidden = shape.cpus().into_iter().filter(|cpu| *cpu != keep && rng.gen_bool(0.2)).collect();
         }
         shape
+    }
+
+    /// The cores, each as its CPUs.
+    fn cores(&self) -> impl Iterator<Item = &Vec<u32>> {
+        self.packages.iter().flatten().flat_map(|die| die.l3s.iter().flatten().chain(&die.bare))
     }
 
     /// All CPUs that are switched on.
@@ -81,7 +92,7 @@ impl Shape {
     }
 
     pub fn machine(&self) -> Machine {
-        let mut packages = Vec::new();
+        let (mut packages, mut next_node) = (Vec::new(), 0);
         for (i, dies) in self.packages.iter().enumerate() {
             let mut package = part(PartKind::Package, Some(i as u32));
             for die in dies {
@@ -102,17 +113,23 @@ impl Shape {
                     package.parts.extend(inside.parts);
                 }
             }
-            let cpus = package.cpus();
-            package.nodes = vec![node(i as u32, &cpus)];
-            package.memory_bytes = Bytes(1);
+            if !self.memory_on_l3s || feed_l3s(&mut package, &mut next_node) == 0 {
+                let cpus = package.cpus();
+                package.nodes = vec![node(next_node, &cpus)];
+                package.memory_bytes = Bytes(1);
+                next_node += 1;
+            }
             packages.push(package);
         }
-        let memory_bytes = Bytes(packages.len() as u64);
+        let memory_bytes = Bytes(packages.iter().map(|package| package.memory_bytes.0).sum());
         let topology = Part { parts: packages, memory_bytes, ..part(PartKind::Machine, None) };
         let forbidden: CpuList = self.forbidden.iter().copied().collect();
         let machine = Machine {
             allowed_cpus: topology.cpus().minus(&forbidden),
             offline_cpus: self.offline.iter().copied().collect(),
+            l2_caches: Some(self.l2s.len() as u32).filter(|caches| *caches > 0),
+            l2_groups: Some(self.l2s.iter().map(|cores| cores.iter().flatten().copied().collect()).collect())
+                .filter(|_| (1..self.cores().count()).contains(&self.l2s.len())),
             topology,
             ..empty()
         };
@@ -125,7 +142,12 @@ impl Shape {
         let mut all = self.cpus();
         all.sort_unstable();
         let top = all.len() as u32;
-        let set: Vec<u32> = match rng.gen_range(0..5) {
+        let set: Vec<u32> = match rng.gen_range(0..if self.l2s.is_empty() { 5 } else { 6 }) {
+            5 => {
+                let first = rng.gen_range(0..self.l2s.len());
+                let many = rng.gen_range(1..=self.l2s.len() - first);
+                self.l2s[first..first + many].iter().flatten().flatten().copied().collect()
+            }
             0 => {
                 let first = rng.gen_range(0..top);
                 (first..rng.gen_range(first + 1..top + 2)).collect()
@@ -135,15 +157,47 @@ impl Shape {
                 let l3s: Vec<_> = self.packages.iter().flatten().flat_map(|die| die.l3s.clone()).collect();
                 l3s.into_iter().filter(|_| rng.gen_bool(0.5)).flatten().flatten().collect()
             }
-            3 => {
-                let dies = self.packages.iter().flatten();
-                let cores = dies.flat_map(|die| die.l3s.iter().flatten().chain(&die.bare));
-                cores.map(|cpus| cpus[0]).filter(|_| rng.gen_bool(0.9)).collect()
-            }
+            3 => self.cores().map(|cpus| cpus[0]).filter(|_| rng.gen_bool(0.9)).collect(),
             _ => all.iter().copied().filter(|_| rng.gen_bool(0.6)).collect(),
         };
         if set.is_empty() { all } else { set }
     }
+}
+
+/// L2 caches of neighbouring cores within an L3, or of cores without one: clusters of two or four, single cores beside
+/// clusters as processors of two kinds of cores have them, anything; sometimes some cores have none.
+fn l2s(rng: &mut StdRng, packages: &[Vec<Die>]) -> Vec<Vec<Vec<u32>>> {
+    // Clusters that fill the L3 caches are what is built.
+    let cores = packages.iter().flatten().flat_map(|die| &die.l3s).map(Vec::len).next().unwrap_or(1);
+    let filling: Vec<usize> = (2..cores).filter(|cluster| cores.is_multiple_of(*cluster)).collect();
+    let cluster = match filling.choose(rng) {
+        Some(cluster) if rng.gen_bool(0.7) => *cluster,
+        _ => rng.gen_range(2..=4),
+    };
+    let kind = rng.gen_range(0..4);
+    let lacking = rng.gen_bool(0.1);
+    let mut l2s = Vec::new();
+    for die in packages.iter().flatten() {
+        for cores in die.l3s.iter().chain(std::iter::once(&die.bare)) {
+            // The first cores are the large ones here.
+            let mut left = cores.as_slice();
+            let mut large = if kind == 1 { rng.gen_range(0..=cores.len()) } else { 0 };
+            while !left.is_empty() {
+                let size = match kind {
+                    2 => rng.gen_range(1..=4),
+                    _ if large > 0 => 1,
+                    _ => cluster,
+                };
+                large = large.saturating_sub(1);
+                let (l2, rest) = left.split_at(size.min(left.len()));
+                if !lacking || rng.gen_bool(0.7) {
+                    l2s.push(l2.to_vec());
+                }
+                left = rest;
+            }
+        }
+    }
+    l2s
 }
 
 /// The CPUs of each core, numbered in one of the ways that kernels number them, or in none.
@@ -187,6 +241,17 @@ fn part(kind: PartKind, os_index: Option<u32>) -> Part {
         parts: Vec::new(),
         cores: Vec::new(),
     }
+}
+
+/// Gives each L3 in `part` a node of one byte; how many there are.
+fn feed_l3s(part: &mut Part, next: &mut u32) -> u64 {
+    if part.kind == PartKind::L3 {
+        part.nodes = vec![node(*next, &part.cpus())];
+        *next += 1;
+    }
+    let inner: u64 = part.parts.iter_mut().map(|part| feed_l3s(part, next)).sum();
+    part.memory_bytes = Bytes(part.nodes.len() as u64 + inner);
+    part.memory_bytes.0
 }
 
 fn core(cpus: &[u32]) -> Core {

@@ -3,7 +3,7 @@
 use crate::{cpus, synthetic};
 use damocles_worker::machine::{
     PartKind,
-    pc1_units::{Outcome, Prover, Unit, pc1_units},
+    pc1_units::{GroupKind, Outcome, Prover, Unit, pc1_units},
 };
 
 /// What is expected of a prover: so many units, or the assert that ends it.
@@ -136,7 +136,7 @@ fn a_second_round_starts_when_every_group_has_a_unit() {
 #[test]
 fn where_each_core_has_an_l3_the_package_is_the_group() {
     let found = pc1_units(&synthetic("pack:1 [numa] l3:8 core:1 pu:1"), &cpus("0-7"), Prover::Stock, 1);
-    assert_eq!((found.level, found.groups.len()), (PartKind::Package, 1));
+    assert_eq!((found.level, found.groups.len()), (GroupKind::Part(PartKind::Package), 1));
     assert!(found.units().iter().all(|unit| (unit.groups, unit.l3_caches) == (1, 2)));
 }
 

@@ -4,27 +4,41 @@ use super::{
     Question,
     set::SetFacts,
     suggest::{Nearest, nearest},
-    words::{count, noun, shares},
+    words::{cores_in_groups, count, cpus as named_cpus, list, name, name_within, noun, verb},
 };
 use crate::{
     machine::{
-        Machine, PartKind,
-        pc1_units::{Group, Outcome, Pc1Units, Prover, Unit, pc1_units},
+        Machine,
+        pc1_units::{Group, GroupKind, Outcome, Pc1Units, Prover, Unit, pc1_units},
     },
     units::CpuList,
 };
 use serde::Serialize;
 
-/// How bad a finding is.
+/// No more groups than so many are named in a sentence.
+const NAMED_MAX: usize = 3;
+
+/// How bad a finding is. One vocabulary for people and for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The processor does not start.
-    Hard,
+    Fails,
     /// It starts and is slow, and nobody says so.
-    Silent,
+    Slow,
     /// It works; it could be better.
     Advice,
+}
+
+impl Severity {
+    /// The word for it, in text and in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fails => "fails",
+            Self::Slow => "slow",
+            Self::Advice => "advice",
+        }
+    }
 }
 
 /// One thing about a set.
@@ -51,8 +65,23 @@ pub struct Verdict {
     /// Absent for stages without units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pc1: Option<Pc1Facts>,
-    /// Good sets near it; looked for where it is not good.
+    /// Good sets near it.
     pub nearest: Nearest,
+    /// The same set under the other provers; none for stages without units.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_provers: Vec<OtherProver>,
+}
+
+/// What another prover makes of the same set: whoever does not say whose prover runs should see that it matters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherProver {
+    pub prover: Prover,
+    /// As asked; its own default where the default of the asked prover was.
+    pub producers: usize,
+    pub good: bool,
+    pub panics: bool,
+    pub units: usize,
+    pub sentence: String,
 }
 
 /// What the PC1 prover makes of the set.
@@ -61,8 +90,10 @@ pub struct Pc1Facts {
     pub prover: Prover,
     pub producers: usize,
     /// What groups are: `l3`, `package`.
-    pub group_kind: PartKind,
+    pub group_kind: GroupKind,
     pub groups: Vec<Group>,
+    /// Groups that the prover counts besides, since it sees their memory.
+    pub coreless_groups: usize,
     /// Whether every group gives as many cores as the next.
     pub equal: bool,
     /// Whether every usable core of the groups is taken.
@@ -81,16 +112,37 @@ pub struct Pc1Facts {
     pub left_over: CpuList,
 }
 
-/// Judges `cpuset` on `machine`, with the nearest good sets where it is not good.
+/// Judges `cpuset` on `machine`, with the nearest good sets and what other provers would do.
 pub fn judge(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdict {
     let mut verdict = judge_alone(machine, cpuset, question);
-    if !verdict.good {
-        verdict.nearest = nearest(machine, cpuset, question);
+    verdict.nearest = nearest(machine, cpuset, question, verdict.good);
+    if question.forms_units() {
+        verdict.other_provers = other_provers(machine, cpuset, question);
     }
     verdict
 }
 
-/// Judges without a look at other sets: `nearest` stays empty.
+fn other_provers(machine: &Machine, cpuset: &CpuList, question: &Question) -> Vec<OtherProver> {
+    let others = Prover::ALL.into_iter().filter(|prover| *prover != question.prover);
+    let is_default = question.producers == question.prover.default_producers();
+    others
+        .map(|prover| {
+            let producers = if is_default { prover.default_producers() } else { question.producers };
+            let verdict = judge_alone(machine, cpuset, &Question { prover, producers, ..*question });
+            let pc1 = verdict.pc1.as_ref();
+            OtherProver {
+                prover,
+                producers,
+                good: verdict.good,
+                panics: pc1.is_some_and(|pc1| pc1.panics),
+                units: pc1.map_or(0, |pc1| pc1.units.len()),
+                sentence: verdict.sentence,
+            }
+        })
+        .collect()
+}
+
+/// Judges without a look at other sets and provers: `nearest` and `other_provers` stay empty.
 pub fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Question) -> Verdict {
     let set = SetFacts::of(machine, cpuset);
     let units = question.forms_units().then(|| pc1_units(machine, cpuset, question.prover, question.producers));
@@ -115,6 +167,7 @@ pub fn judge_alone(machine: &Machine, cpuset: &CpuList, question: &Question) -> 
         set,
         pc1,
         nearest: Nearest::default(),
+        other_provers: Vec::new(),
     }
 }
 
@@ -126,6 +179,7 @@ fn pc1_facts(machine: &Machine, units: Pc1Units, question: &Question) -> Pc1Fact
         prover: question.prover,
         producers: question.producers,
         group_kind: units.level,
+        coreless_groups: units.coreless,
         equal: units.is_equal(),
         whole: units.is_whole(),
         panics: units.outcome == Outcome::Panics,
@@ -157,7 +211,7 @@ fn unusable(cpuset: &CpuList, set: &SetFacts) -> Option<Finding> {
     .map(|(cpus, why)| format!("{cpus} {} {why}", if cpus.len() == 1 { "is" } else { "are" }))
     .collect();
     let text = format!("{} of {} cannot be used: {}", set.unusable(), count(cpuset.len(), "CPU"), reasons.join(", "));
-    finding(Severity::Hard, "unusable-cpus", text)
+    finding(Severity::Fails, "unusable-cpus", text)
 }
 
 /// What holds for every stage.
@@ -174,19 +228,23 @@ fn of_set(set: &SetFacts, question: &Question) -> Vec<Finding> {
         );
         findings.extend(finding(Severity::Advice, "crosses-nodes", text));
     }
-    if !question.smt && !set.second_siblings.is_empty() && question.forms_units() {
+    let second = set.second_siblings.len();
+    if !question.smt && second > 0 && question.forms_units() {
         let text = format!(
-            "{} ({}) are second siblings of cores in the set: units count cores, not threads",
-            count(set.second_siblings.len(), "CPU"),
-            set.second_siblings
+            "{} ({}) {} in the set: units count cores, not threads",
+            count(second, "CPU"),
+            set.second_siblings,
+            verb(second, "is the second sibling of a core", "are second siblings of cores")
         );
         findings.extend(finding(Severity::Advice, "second-siblings", text));
     }
-    if !set.siblings_left_out.is_empty() {
+    let outside = set.siblings_left_out.len();
+    if outside > 0 {
         let text = format!(
-            "{} outside the set ({}) are siblings of its cores: whatever runs there slows it down",
-            count(set.siblings_left_out.len(), "CPU"),
-            set.siblings_left_out
+            "{} outside the set ({}) {} in it: whatever runs there slows it down",
+            count(outside, "CPU"),
+            set.siblings_left_out,
+            verb(outside, "is a sibling of a core", "are siblings of cores")
         );
         findings.extend(finding(Severity::Advice, "siblings-left-out", text));
     }
@@ -205,16 +263,10 @@ fn of_units(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, question: &Qu
         unequal_groups(units, question),
         floating_tasks(machine, cpuset, units, question),
         partial_groups(units),
-        units_across_caches(units),
+        units_across_caches(machine, units),
         no_l3(machine, units),
     ];
     found.into_iter().flatten().collect()
-}
-
-/// `7 cores in 2 L3 caches (4 + 3)`.
-fn cores_in_groups(units: &Pc1Units) -> String {
-    let groups = count(units.groups.len(), noun(units.level));
-    format!("{} in {groups} ({})", count(units.cores, "core"), shares(&units.groups))
 }
 
 fn no_producers(question: &Question) -> Option<Finding> {
@@ -224,7 +276,7 @@ fn no_producers(question: &Question) -> Option<Finding> {
         count(question.producers, "producer"),
         question.prover
     );
-    finding(Severity::Hard, "no-producers", text).filter(|_| question.producers < least)
+    finding(Severity::Fails, "no-producers", text).filter(|_| question.producers < least)
 }
 
 fn panics(units: &Pc1Units, question: &Question) -> Option<Finding> {
@@ -234,10 +286,10 @@ fn panics(units: &Pc1Units, question: &Question) -> Option<Finding> {
     let text = format!(
         "the {} prover panics: {} do not divide evenly, {} over",
         question.prover,
-        cores_in_groups(units),
-        count(units.cores % units.groups.len(), "core")
+        cores_in_groups(units, ""),
+        count(units.cores % (units.groups.len() + units.coreless), "core")
     );
-    finding(Severity::Hard, "panic", text)
+    finding(Severity::Fails, "panic", text)
 }
 
 fn runs(units: &Pc1Units) -> bool {
@@ -253,7 +305,7 @@ fn zero_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
             "0 units, every task runs unbound: a unit takes {} ({} + 1), the set has {}",
             count(question.producers.saturating_add(1), "core"),
             count(question.producers, "producer"),
-            cores_in_groups(units),
+            cores_in_groups(units, ""),
         )
     } else {
         format!(
@@ -264,7 +316,7 @@ fn zero_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
             units.cpus
         )
     };
-    finding(Severity::Silent, "zero-units", text)
+    finding(Severity::Slow, "zero-units", text)
 }
 
 fn lost_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
@@ -280,7 +332,7 @@ fn lost_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
         if question.prover == Prover::Stock { 0 } else { units.cpus.iter().next().unwrap_or_default() },
         units.cpus
     );
-    finding(Severity::Silent, "lost-units", text)
+    finding(Severity::Slow, "lost-units", text)
 }
 
 fn short_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
@@ -292,20 +344,24 @@ fn short_units(units: &Pc1Units, question: &Question) -> Option<Finding> {
         question.prover,
         units.cpus
     );
-    finding(Severity::Silent, "short-units", text).filter(|_| short > 0)
+    finding(Severity::Slow, "short-units", text).filter(|_| short > 0)
 }
 
 fn straddling_units(units: &Pc1Units) -> Option<Finding> {
     let straddling = units.straddling().count();
     let first = units.straddling().next()?;
     let cpus: CpuList = first.cpus.iter().copied().collect();
+    let touched = units.groups.iter().filter(|group| !group.cpus.and(&cpus).is_empty());
+    let names: Vec<String> = touched.map(name).collect();
     let text = format!(
-        "{straddling} of {} straddle {}s (the first on {cpus}): {}",
+        "{straddling} of {} {} {}s (the first on {cpus}, in {}): {}",
         count(units.units().len(), "unit"),
+        verb(straddling, "straddles", "straddle"),
         noun(units.level),
-        cores_in_groups(units)
+        list(&names),
+        cores_in_groups(units, "")
     );
-    finding(Severity::Silent, "straddling-units", text)
+    finding(Severity::Slow, "straddling-units", text)
 }
 
 fn unequal_groups(units: &Pc1Units, question: &Question) -> Option<Finding> {
@@ -313,8 +369,15 @@ fn unequal_groups(units: &Pc1Units, question: &Question) -> Option<Finding> {
         return None;
     }
     // Ours takes each group as it is.
-    let severity = if question.prover == Prover::Own { Severity::Advice } else { Severity::Silent };
-    let text = format!("unequal shares of {}s: {}", noun(units.level), cores_in_groups(units));
+    let severity = if question.prover == Prover::Own { Severity::Advice } else { Severity::Slow };
+    let fewest = units.groups.iter().min_by_key(|group| group.cores)?;
+    let text = format!(
+        "unequal shares of {}s: {}, the fewest of {} ({})",
+        noun(units.level),
+        cores_in_groups(units, ""),
+        name_within(fewest),
+        named_cpus(&fewest.cpus)
+    );
     finding(severity, "unequal-groups", text)
 }
 
@@ -334,32 +397,62 @@ fn floating_tasks(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, questio
         count(units.units().len(), "unit"),
         count(question.producers.saturating_add(1), "core"),
     );
-    finding(Severity::Silent, "floating-tasks", text)
+    finding(Severity::Slow, "floating-tasks", text)
 }
 
 fn partial_groups(units: &Pc1Units) -> Option<Finding> {
     let partial: Vec<&Group> = units.groups.iter().filter(|group| group.cores < group.cores_whole).collect();
-    let first = partial.first()?;
-    let text = format!(
-        "{} taken in part ({} of {}): whatever runs on the other cores shares the cache",
-        count(partial.len(), noun(units.level)),
-        first.cores,
-        count(first.cores_whole, "core")
-    );
+    // A single core has no group, only the machine around it.
+    let first = partial.first().filter(|_| units.cores > 1)?;
+    let (its, their) =
+        if units.level.is_cache() { ("the cache", "the caches") } else { ("its memory", "their memory") };
+    let text = if partial.len() == 1 {
+        let part = format!("{} of {}", first.cores, count(first.cores_whole, "core"));
+        let name = name_within(first);
+        let cpus = named_cpus(&first.cpus);
+        format!("{name} is taken in part ({part}: {cpus}): whatever runs on its other cores shares {its}")
+    } else {
+        let told =
+            |group: &&Group| format!("{} of {} in {}", group.cores, count(group.cores_whole, "core"), name(group));
+        let mut parts: Vec<String> = partial.iter().take(NAMED_MAX).map(told).collect();
+        if partial.len() > NAMED_MAX {
+            parts.push(format!("{} more", partial.len() - NAMED_MAX));
+        }
+        let kinds = count(partial.len(), noun(units.level));
+        let parts = list(&parts);
+        format!("{kinds} are taken in part ({parts}): whatever runs on their other cores shares {their}")
+    };
     finding(Severity::Advice, "partial-groups", text)
 }
 
-fn units_across_caches(units: &Pc1Units) -> Option<Finding> {
+/// Units of one package whose cores are of several L3 caches: the stock provers group by packages where the set
+/// has one core of each cache. Nothing is lost by it where the machine's caches have no second core.
+fn units_across_caches(machine: &Machine, units: &Pc1Units) -> Option<Finding> {
     let across = units.units().iter().filter(|unit| unit.groups == 1 && unit.l3_caches > 1).count();
+    if across == 0 {
+        return None;
+    }
+    let cores_in = |l3: &CpuList| machine.usable_cores().iter().filter(|core| !core.cpus.and(l3).is_empty()).count();
+    let largest = machine.l3_groups().iter().map(|l3| cores_in(&l3.cpus())).max().unwrap_or(0);
+    let told = format!("{across} of {} {}", count(units.units().len(), "unit"), verb(across, "spans", "span"));
+    if largest <= 1 {
+        let text =
+            format!("{told} L3 caches: each core has one of its own here, so no unit of more cores can do better");
+        return finding(Severity::Advice, "units-across-l3", text);
+    }
     let text = format!(
-        "{across} of {} span L3 caches: each core has its own here, so no unit of more cores can do better",
-        count(units.units().len(), "unit")
+        "{told} L3 caches: the set takes one core of each of {}, where one has up to {largest}",
+        count(units.cores, "cache")
     );
-    finding(Severity::Advice, "units-across-l3", text).filter(|_| across > 0)
+    finding(Severity::Slow, "units-across-l3", text)
 }
 
 fn no_l3(machine: &Machine, units: &Pc1Units) -> Option<Finding> {
-    let text = format!("this machine tells of no L3 cache: the {} stands for it", noun(units.level));
+    let counted = match units.level {
+        GroupKind::MACHINE => "all its cores count as one group".to_owned(),
+        level => format!("cores are grouped by {}", noun(level)),
+    };
+    let text = format!("this machine tells of no L3 cache: {counted}");
     finding(Severity::Advice, "no-l3", text).filter(|_| units.cores > 1 && machine.l3_groups().is_empty())
 }
 
@@ -369,12 +462,11 @@ fn all_good(set: &SetFacts, units: Option<&Pc1Units>, question: &Question) -> St
         return format!("{} of {} on {nodes}", count(set.usable.len(), "CPU"), count(set.cores, "core"));
     };
     let whole = if units.is_whole() { "whole " } else { "" };
-    let groups = count(units.groups.len(), &format!("{whole}{}", noun(units.level)));
     let tasks = question.concurrent.map(|tasks| format!(" for {}", count(tasks, "task"))).unwrap_or_default();
     format!(
-        "{} in {groups} ({}) give {} of {}{tasks}",
-        count(units.cores, "core"),
-        shares(&units.groups),
+        "{} {} {} of {}{tasks}",
+        cores_in_groups(units, whole),
+        verb(units.cores, "gives", "give"),
         count(units.units().len(), "unit"),
         count(question.producers.saturating_add(1), "core"),
     )

@@ -7,7 +7,7 @@
 //!                     config: a Verdict per processor, and the overlaps between them
 //! ```
 //!
-//! A *hard* finding ends the processor at its start; a *silent* one lets it run slower than it should, and
+//! A finding that *fails* ends the processor or a task; a *slow* one lets it run slower than it should, and
 //! nobody says so; both make a set not good. *Advice* does not. Whatever is suggested has been judged good by
 //! the same function first. Pure: facts come as a `Machine`.
 
@@ -19,7 +19,7 @@ mod suggest;
 mod words;
 
 pub use config::{ConfigVerdict, Overlap, ProcessorVerdict, judge_config};
-pub use judge::{Finding, Pc1Facts, Severity, Verdict, judge, judge_alone};
+pub use judge::{Finding, OtherProver, Pc1Facts, Severity, Verdict, judge, judge_alone};
 pub use report::{write_config, write_suggestions, write_verdict};
 pub use set::{NodeShare, SetFacts};
 pub use suggest::{Nearest, Suggestion, suggest};

@@ -1,9 +1,9 @@
 //! Verdicts for people: the sentence first, then the nearest good sets, then the facts in aligned rows.
 
 use super::{
-    ConfigVerdict, Severity, Suggestion, Verdict,
+    ConfigVerdict, OtherProver, Severity, Suggestion, Verdict,
     judge::Pc1Facts,
-    words::{count, name},
+    words::{count, list, name, noun},
 };
 use crate::{machine::pc1_units::Unit, units::CpuList};
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ const ROWS_MAX: usize = 64;
 pub fn write_verdict(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}: {}", if verdict.good { "good" } else { "not good" }, verdict.sentence)?;
     write_nearest(verdict, "", out)?;
+    write_other_provers(verdict, "", out)?;
     write_findings(verdict, "", out)?;
     writeln!(out)?;
     for (label, text) in rows(verdict) {
@@ -33,37 +34,62 @@ fn write_nearest(verdict: &Verdict, indent: &str, out: &mut dyn Write) -> io::Re
         }
     }
     if !verdict.good && nearest.iter().next().is_none() {
-        writeln!(out, "{indent}no set of this machine is good for that")?;
+        let groups = verdict.pc1.as_ref().map_or("part", |pc1| noun(pc1.group_kind));
+        writeln!(out, "{indent}nearest: no run of whole {groups}s of this machine is good for that")?;
     }
     Ok(())
 }
 
-/// `2 units of 4 cores`; the producers too where they are not the asked ones.
+/// `2 units of 4 cores`; what differs from what was asked, too.
 fn describe(found: &Suggestion, asked: Option<&Pc1Facts>) -> String {
+    let crossing =
+        if found.crosses_nodes() { format!(", crosses {} NUMA nodes", found.nodes.len()) } else { String::new() };
     let (Some(units), Some(producers)) = (found.units, found.producers) else {
-        return count(found.cores, "core");
+        return count(found.cores, "core") + &crossing;
     };
-    let units = format!("{} of {}", count(units, "unit"), count(producers + 1, "core"));
+    let units = units_of_cores(units, producers);
     match asked {
-        Some(pc1) if pc1.producers != producers => format!("{units}, with {}", count(producers, "producer")),
-        _ => units,
+        Some(pc1) if pc1.producers != producers => format!("{units}, with {}{crossing}", count(producers, "producer")),
+        _ => units + &crossing,
     }
+}
+
+fn units_of_cores(units: usize, producers: usize) -> String {
+    format!("{} of {}", count(units, "unit"), count(producers.saturating_add(1), "core"))
+}
+
+/// One line where it matters whose prover runs: good for this one and not for that.
+fn write_other_provers(verdict: &Verdict, indent: &str, out: &mut dyn Write) -> io::Result<()> {
+    let differing = verdict.other_provers.iter().filter(|other| other.good != verdict.good);
+    let told: Vec<String> = differing.map(|other| other_prover(other, verdict.pc1.as_ref())).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let word = if verdict.good { "not good" } else { "good" };
+    writeln!(out, "{indent}other provers: {word} for {}; say whose runs with --prover", list(&told))
+}
+
+/// `stock-damocles (14 units of 2 cores)`.
+fn other_prover(other: &OtherProver, asked: Option<&Pc1Facts>) -> String {
+    let mut told = match other.panics {
+        true => "panics".to_owned(),
+        false => units_of_cores(other.units, other.producers),
+    };
+    if let Some(floating) = asked.and_then(|pc1| pc1.concurrent).map(|tasks| tasks.saturating_sub(other.units))
+        && floating > 0
+        && !other.panics
+    {
+        told += &format!(", {} would float", count(floating, "task"));
+    }
+    format!("{} ({told})", other.prover)
 }
 
 /// All findings but the one that is the sentence.
 fn write_findings(verdict: &Verdict, indent: &str, out: &mut dyn Write) -> io::Result<()> {
     for finding in verdict.findings.iter().filter(|finding| finding.text != verdict.sentence) {
-        writeln!(out, "{indent}{}: {}", label(finding.severity), finding.text)?;
+        writeln!(out, "{indent}{}: {}", finding.severity.word(), finding.text)?;
     }
     Ok(())
-}
-
-fn label(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Hard => "fails",
-        Severity::Silent => "slow",
-        Severity::Advice => "advice",
-    }
 }
 
 fn rows(verdict: &Verdict) -> Vec<(String, String)> {
@@ -124,24 +150,25 @@ fn units_text(units: &[Unit]) -> String {
     }
 }
 
-/// Writes sets for so many tasks, one a line.
+/// Writes sets for so many tasks, the best first, each with its reason.
 pub fn write_suggestions(tasks: usize, sets: &[Suggestion], out: &mut dyn Write) -> io::Result<()> {
     if sets.is_empty() {
-        return writeln!(out, "no set of this machine is good for {}", count(tasks, "concurrent task"));
+        return writeln!(out, "no run of whole groups of this machine is good for {}", count(tasks, "concurrent task"));
     }
     for set in sets {
         let nodes: Vec<_> = set.nodes.iter().map(|node| format!("#{node}")).collect();
         let nodes = if nodes.is_empty() { String::new() } else { format!(", node {}", nodes.join(" ")) };
         let left = if set.left_over.is_empty() { String::new() } else { format!(", left over {}", set.left_over) };
-        let groups = set.groups.map(|groups| format!(" in {}", count(groups, "group"))).unwrap_or_default();
-        let (units, producers) = (set.units.unwrap_or(0), set.producers.unwrap_or(0));
+        let kind = set.group_kind.map_or("group", noun);
+        let groups = set.groups.map(|groups| format!(" in {}", count(groups, kind))).unwrap_or_default();
+        let producers = set.producers.unwrap_or(0);
+        let units = units_of_cores(set.units.unwrap_or(0), producers);
         writeln!(
             out,
-            "{}: {} of {}{groups}{nodes}, {}{left}",
+            "{}: {units}{groups}{nodes}, {}{left}\n  {}",
             set.cpuset,
-            count(units, "unit"),
-            count(producers + 1, "core"),
-            count(producers, "producer")
+            count(producers, "producer"),
+            set.reason
         )?;
     }
     Ok(())
@@ -151,20 +178,26 @@ pub fn write_suggestions(tasks: usize, sets: &[Suggestion], out: &mut dyn Write)
 pub fn write_config(verdict: &ConfigVerdict, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}: {}", if verdict.good { "good" } else { "not good" }, verdict.sentence)?;
     for processor in &verdict.processors {
-        let word = if processor.is_good() { "good" } else { "not good" };
+        let word = if processor.good { "good" } else { "not good" };
         let (judged, set) = (&processor.verdict, if processor.has_cpuset { "" } else { " (no cpuset: every CPU)" });
-        writeln!(out, "\n{} {}{set}\n  {word}: {}", processor.path, judged.cpuset, judged.sentence)?;
-        write_nearest(judged, "  ", out)?;
+        writeln!(out, "\n{} {}{set}\n  {word}: {}", processor.path, judged.cpuset, processor.sentence)?;
+        if processor.sentence != judged.sentence {
+            writeln!(out, "  its cpuset: {}", judged.sentence)?;
+        }
+        if !judged.good {
+            write_nearest(judged, "  ", out)?;
+        }
+        write_other_provers(judged, "  ", out)?;
         write_findings(judged, "  ", out)?;
-        for finding in &processor.findings {
-            writeln!(out, "  {}: {}", label(finding.severity), finding.text)?;
+        for finding in processor.findings.iter().filter(|finding| finding.text != processor.sentence) {
+            writeln!(out, "  {}: {}", finding.severity.word(), finding.text)?;
         }
     }
     if !verdict.overlaps.is_empty() {
         writeln!(out)?;
     }
     for overlap in &verdict.overlaps {
-        let word = if overlap.good { "in order" } else { "not good" };
+        let word = overlap.severity.map_or("in order", Severity::word);
         writeln!(out, "{} and {} share {}\n  {word}: {}", overlap.first, overlap.second, overlap.cpus, overlap.reason)?;
     }
     Ok(())
