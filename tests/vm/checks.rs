@@ -1,8 +1,9 @@
 //! hwinfo against the guest's own /sys, fact by fact.
 
 use crate::{
-    guest::{self, Guest},
-    sysfs::{Cpus, Kernel, cpus},
+    guest::{self, Guest, When},
+    script::Script,
+    sysfs::{self, Cpus, Kernel, cpus},
 };
 use damocles_worker::{
     machine::{self, Machine, Part, PartKind},
@@ -20,31 +21,21 @@ pub struct Expected {
     pub offline: &'static str,
 }
 
-/// A story that only `make test-slow` runs.
-pub fn slow_story(name: &str, guest: &Guest, expected: &Expected) {
-    if guest::is_slow_run() {
-        story(name, guest, expected);
-    } else {
-        guest::tell(&format!("skipped guest {name}: run with DAMOCLES_SLOW=1 (make test-slow)"));
-    }
-}
-
 /// Boots the guest; the guest is as expected, and hwinfo in it says what its kernel says.
-pub fn story(name: &str, guest: &Guest, expected: &Expected) {
-    let answers = match guest.ask() {
-        Ok(answers) => answers,
-        Err(reason) => return guest::tell(&format!("skipped guest {name}: {reason}")),
-    };
-    guest::tell(&format!("guest {name}: {:.1} s", answers.seconds));
-    for command in ["json", "tree", "picture"] {
-        assert_eq!(answers.get(&format!("{command} code")).trim(), "0", "{command}: {}", answers.get(command));
-    }
-    let kernel = Kernel::read(&answers);
+pub fn story(name: &str, when: When, guest: &Guest, expected: &Expected) {
+    let script = Script::new()
+        .program("damocles-worker-util")
+        .step("json", "damocles-worker-util hwinfo --json")
+        .step("tree", "damocles-worker-util hwinfo")
+        .step("picture", "damocles-worker-util hwinfo --svg -")
+        .files("sys", sysfs::FILES);
+    let Some(answers) = guest::ask(name, when, guest, &script) else { return };
+    let kernel = Kernel::read(answers.files("sys"));
     assert_is(&kernel, expected);
-    let machine = machine::parse(answers.get("json")).unwrap();
+    let machine = machine::parse(answers.said("json")).unwrap();
     assert_agrees(&machine, &kernel);
-    assert_tree(answers.get("tree"), &machine, &kernel);
-    assert_picture(answers.get("picture"), &kernel);
+    assert_tree(answers.said("tree"), &machine, &kernel);
+    assert_picture(answers.said("picture"), &kernel);
 }
 
 /// The guest is what the story asked qemu for.

@@ -1,6 +1,6 @@
 //! The guest's own /sys as sets of CPUs: what hwinfo must agree with, read without hwloc and without our code.
 
-use crate::guest::Answers;
+use crate::script::Files;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Cpus = BTreeSet<u32>;
@@ -19,13 +19,28 @@ pub struct Kernel {
     pub has_smt: bool,
 }
 
+/// The files that all of this is read from.
+pub const FILES: &[&str] = &[
+    "/sys/devices/system/cpu/online",
+    "/sys/devices/system/cpu/offline",
+    "/sys/devices/system/cpu/smt/active",
+    "/sys/devices/system/cpu/cpu*/topology/*_list",
+    "/sys/devices/system/cpu/cpu*/cache/index*/level",
+    "/sys/devices/system/cpu/cpu*/cache/index*/size",
+    "/sys/devices/system/cpu/cpu*/cache/index*/shared_cpu_list",
+    "/sys/devices/system/node/online",
+    "/sys/devices/system/node/node*/cpulist",
+    "/sys/devices/system/node/node*/meminfo",
+    "/sys/devices/system/node/node*/distance",
+];
+
 const CPU: &str = "/sys/devices/system/cpu/";
 const NODE: &str = "/sys/devices/system/node/";
 
 impl Kernel {
-    pub fn read(guest: &Answers) -> Self {
+    pub fn read(guest: &Files) -> Self {
         let lists = |ending: &'static str| {
-            guest.files(CPU).filter(move |(path, _)| path.ends_with(ending)).map(|(_, text)| cpus(text)).collect()
+            guest.below(CPU).filter(move |(path, _)| path.ends_with(ending)).map(|(_, text)| cpus(text)).collect()
         };
         Self {
             online: cpus(guest.get("/sys/devices/system/cpu/online")),
@@ -39,8 +54,8 @@ impl Kernel {
     }
 }
 
-fn l3(guest: &Answers) -> BTreeMap<Cpus, u64> {
-    let levels = guest.files(CPU).filter(|(path, text)| path.ends_with("/level") && text.trim() == "3");
+fn l3(guest: &Files) -> BTreeMap<Cpus, u64> {
+    let levels = guest.below(CPU).filter(|(path, text)| path.ends_with("/level") && text.trim() == "3");
     levels
         .map(|(path, _)| {
             let folder = path.trim_end_matches("level");
@@ -50,7 +65,7 @@ fn l3(guest: &Answers) -> BTreeMap<Cpus, u64> {
         .collect()
 }
 
-fn nodes(guest: &Answers) -> BTreeMap<u32, (Cpus, u64)> {
+fn nodes(guest: &Files) -> BTreeMap<u32, (Cpus, u64)> {
     cpus(guest.get("/sys/devices/system/node/online"))
         .into_iter()
         .map(|node| {
