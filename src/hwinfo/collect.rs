@@ -13,7 +13,10 @@ use crate::{
     },
     units::{Bytes, CpuList, NodeId},
 };
-use std::{collections::BTreeMap, ffi::CStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::CStr,
+};
 
 /// What hwloc does not tell about a host.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +55,11 @@ fn count_l2(topology: &Topology) -> Option<u32> {
 pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectError> {
     let online = cpus(&topology.cpuset());
     let mut root = part(topology.root_object(), PartKind::Machine);
+    let allowed = topology.allowed_nodeset();
+    // An endless set allows whatever there is.
+    if allowed.weight().is_some() {
+        forbid(&mut root, &allowed.iter_set().map(|node| NodeId(usize::from(node) as u32)).collect());
+    }
     let own = match &facts.node_cpus {
         Some(own) => own.clone(),
         None => own_cpus(&nodes_near(&root)),
@@ -146,6 +154,7 @@ fn memory(part: &mut Part, object: &TopologyObject) {
             memory_bytes: Bytes(node.local_memory().map_or(0, |bytes| bytes.get())),
             cpus: object_cpus(object),
             subtype: object.subtype().and_then(text),
+            forbidden: false,
             free_bytes: None,
             page_pools: None,
         });
@@ -188,6 +197,14 @@ fn own_cpus(near: &[(NodeId, CpuList)]) -> BTreeMap<NodeId, CpuList> {
         own.entry(id).or_default().push(cpu);
     }
     own.into_iter().map(|(id, cpus)| (id, cpus.into_iter().collect())).collect()
+}
+
+/// Marks the nodes that are not among the allowed ones.
+fn forbid(part: &mut Part, allowed: &BTreeSet<NodeId>) {
+    for node in &mut part.nodes {
+        node.forbidden = !allowed.contains(&node.os_index);
+    }
+    part.parts.iter_mut().for_each(|part| forbid(part, allowed));
 }
 
 /// Gives each node its own CPUs and each part the memory in it.

@@ -60,6 +60,15 @@ pub fn diff(a: &Machine, b: &Machine, all: bool) -> Comparison {
     walk.found
 }
 
+/// What it means that the contract leaves a field out.
+fn unsaid(key: &str) -> &'static str {
+    match key {
+        "cores" => "none",
+        "forbidden" => "no",
+        _ => "not known",
+    }
+}
+
 /// The numbers that tell two machines apart at a glance. They follow from the rest.
 fn counts(machine: &Machine) -> Map<String, Value> {
     object(json!({
@@ -113,7 +122,7 @@ impl Walk {
             _ => match (named(key, a), named(key, b)) {
                 (Some(a), Some(b)) => self.entries(place, key, &a, &b),
                 // The contract leaves out cores where there are none.
-                _ => self.leaf(&inner, key, a, b, if key == "cores" { "none" } else { "not known" }),
+                _ => self.leaf(&inner, key, a, b, unsaid(key)),
             },
         }
     }

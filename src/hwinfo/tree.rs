@@ -162,7 +162,8 @@ fn node_text(node: &NumaNode) -> String {
         Some(subtype) => format!("memory only, {subtype}"),
         None => "memory only".to_owned(),
     });
-    with_notes("NUMANode", &[join(Some(format!("#{}", node.os_index)), node.memory_bytes), memory_only])
+    let forbidden = node.forbidden.then(|| "forbidden by the cgroup".to_owned());
+    with_notes("NUMANode", &[join(Some(format!("#{}", node.os_index)), node.memory_bytes), memory_only, forbidden])
 }
 
 /// The cores of a part, one by one or as ranges.

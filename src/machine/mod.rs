@@ -145,6 +145,9 @@ pub struct NumaNode {
     /// The memory's tier, as hwloc names it: `DRAM`, `HBM`, `NVM`, `CXL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtype: Option<String>,
+    /// Whether a cgroup forbids the process which looked to take memory here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forbidden: bool,
     /// Memory that nobody used when it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<Bytes>,
