@@ -11,6 +11,7 @@
 //! and does not shift the others. What differs between any two machines is passed over unless asked for: names,
 //! what happens to be free, and memory that differs by less than a kernel reserves for itself. Pure.
 
+use super::plain::plain;
 use crate::{
     machine::{Machine, PartKind},
     units::{Bytes, CpuList},
@@ -156,7 +157,7 @@ impl Walk {
         }
         let (a_text, b_text) = texts(key, a, b, absent);
         self.found.differences.push(Difference {
-            place: place.join(", "),
+            place: plain(&place.join(", ")).into_owned(),
             a: a_text,
             b: b_text,
             a_value: a.cloned(),
@@ -244,12 +245,16 @@ fn texts(key: &str, a: Option<&Value>, b: Option<&Value>, absent: &str) -> (Stri
     if let (Some(a), Some(b)) = (string_set(a), string_set(b)) {
         let more = |one: &[&str], other: &[&str]| {
             let more: Vec<_> = one.iter().filter(|word| !other.contains(word)).copied().collect();
-            if more.is_empty() { "nothing more".to_owned() } else { format!("also {}", more.join(" ")) }
+            if more.is_empty() {
+                "nothing more".to_owned()
+            } else {
+                plain(&format!("also {}", more.join(" "))).into_owned()
+            }
         };
         return (more(&a, &b), more(&b, &a));
     }
     let text = |value: Option<&Value>| value.map_or_else(|| absent.to_owned(), |value| self::text(key, value));
-    let (a_text, b_text) = (text(a), text(b));
+    let (a_text, b_text) = (plain(&text(a)).into_owned(), plain(&text(b)).into_owned());
     match (a, b) {
         (Some(a), Some(b)) if a_text == b_text => (format!("{a_text} ({a})"), format!("{b_text} ({b})")),
         _ => (a_text, b_text),
