@@ -4,6 +4,7 @@
 #   make test         everything that must hold; the seconds of each phase are printed
 #   make test-fast    the part of it that needs no proof parameters
 #   make test-slow    the long ones: thousands of crashing workers by seed, 512 MiB sectors (an hour)
+#   make fuzz         what reads strangers' text, a minute for each kind of text (needs g++; minutes to build the first time)
 #   make lint         formatting and clippy, warnings are errors
 #   make docs         the crate's documentation, private items too, warnings are errors
 #   make commands     write docs/commands.md anew from the command line's definition
@@ -14,12 +15,13 @@
 
 export RUN TARGET SECTORS PLAN
 
-.PHONY: run test test-fast test-slow lint docs commands setup clean
+.PHONY: run test test-fast test-slow fuzz lint docs commands setup clean
 
 run: ; @scripts/run
 test: ; @scripts/test all
 test-fast: ; @scripts/test fast
 test-slow: ; @scripts/test slow
+fuzz: ; @scripts/fuzz
 lint: setup ; @scripts/lint
 docs: setup ; @RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 commands: setup ; @DAMOCLES_BLESS=1 cargo test --locked --quiet --test tidy docs_commands_md

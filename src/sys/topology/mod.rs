@@ -180,7 +180,8 @@ mod tests {
             ("", "the file is empty"),
             ("<html></html>", "no <topology> in it"),
             ("<topology version=\"2.0\"><object type=\"Machine\"", "it was cut short"),
-            ("<topology version=\"2.0\"><object </topology>", "hwloc refuses it as an XML export"),
+            ("<topology version=\"2.0\"><object </topology>", "the tag of an object in it is not well-formed"),
+            ("<topology version=\"2.0\"></topology>", "hwloc refuses it as an XML export"),
         ] {
             fs::write(file.path(), text).unwrap();
             let error = refused(Source::Xml(file.path().into()));
