@@ -14,7 +14,10 @@ use crate::{
     },
     units::{Bytes, CpuList, NodeId},
 };
-use std::{collections::BTreeMap, ffi::CStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::CStr,
+};
 
 /// What hwloc does not tell about a host.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +64,11 @@ fn l2_caches(topology: &Topology) -> Vec<CpuList> {
 pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectError> {
     let online = cpus(&topology.cpuset());
     let mut root = part(topology.root_object(), PartKind::Machine);
+    let allowed = topology.allowed_nodeset();
+    // An endless set allows whatever there is.
+    if allowed.weight().is_some() {
+        forbid(&mut root, &allowed.iter_set().map(|node| NodeId(usize::from(node) as u32)).collect());
+    }
     let own = match &facts.node_cpus {
         Some(own) => own.clone(),
         None => own_cpus(&nodes_near(&root)),
@@ -78,7 +86,6 @@ pub fn collect(topology: &Topology, facts: &Facts) -> Result<Machine, CollectErr
         offline_or_forbidden: facts.online_cpus.is_none() && !left_out.is_empty() && allowed == online,
         allowed_cpus: allowed,
         offline_cpus: facts.online_cpus.as_ref().map_or_else(|| left_out.clone(), |kernel| left_out.minus(kernel)),
-        forbidden_nodes: forbidden_nodes(topology),
         topology: root,
         l2_caches: u32::try_from(l2.len()).ok().filter(|count| *count > 0),
         // Where each core has an L2 of its own, whatever the cpuset, the list says nothing.
@@ -126,14 +133,6 @@ fn kind_name(kind: &topology::CpuKind, count: usize) -> Option<&'static str> {
         (None, Some(1)) if count == 2 => Some("faster core"),
         _ => None,
     }
-}
-
-/// Nodes that the process, or the one that wrote the source, may not take memory of.
-fn forbidden_nodes(topology: &Topology) -> Vec<NodeId> {
-    let allowed = topology.allowed_nodeset();
-    let nodes = topology.objects_with_type(ObjectType::NUMANode).filter_map(os_index);
-    let forbidden = nodes.filter(|id| !allowed.iter_set().any(|allowed| usize::from(allowed) == *id as usize));
-    forbidden.map(NodeId).collect()
 }
 
 /// A number that no cpu list may hold: what was collected must read back.
@@ -202,6 +201,7 @@ fn memory(part: &mut Part, object: &TopologyObject) {
             memory_bytes: Bytes(node.local_memory().map_or(0, |bytes| bytes.get())),
             cpus: object_cpus(object),
             subtype: object.subtype().and_then(text),
+            forbidden: false,
             free_bytes: None,
             page_pools: None,
         });
@@ -244,6 +244,14 @@ fn own_cpus(near: &[(NodeId, CpuList)]) -> BTreeMap<NodeId, CpuList> {
         own.entry(id).or_default().push(cpu);
     }
     own.into_iter().map(|(id, cpus)| (id, cpus.into_iter().collect())).collect()
+}
+
+/// Marks the nodes that are not among the allowed ones.
+fn forbid(part: &mut Part, allowed: &BTreeSet<NodeId>) {
+    for node in &mut part.nodes {
+        node.forbidden = !allowed.contains(&node.os_index);
+    }
+    part.parts.iter_mut().for_each(|part| forbid(part, allowed));
 }
 
 /// Gives each node its own CPUs and each part the memory in it.

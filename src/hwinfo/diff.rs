@@ -11,6 +11,7 @@
 //! and does not shift the others. What differs between any two machines is passed over unless asked for: names,
 //! what happens to be free, and memory that differs by less than a kernel reserves for itself. Pure.
 
+use super::plain::plain;
 use crate::{
     machine::{Machine, PartKind},
     units::{Bytes, CpuList},
@@ -58,6 +59,15 @@ pub fn diff(a: &Machine, b: &Machine, all: bool) -> Comparison {
     walk.fields(&[], &counts(a), &counts(b));
     walk.fields(&[], &fields(a), &fields(b));
     walk.found
+}
+
+/// What it means that the contract leaves a field out.
+fn unsaid(key: &str) -> &'static str {
+    match key {
+        "cores" => "none",
+        "forbidden" => "no",
+        _ => "not known",
+    }
 }
 
 /// The numbers that tell two machines apart at a glance. They follow from the rest.
@@ -127,7 +137,7 @@ impl Walk {
             _ => match (named(key, a), named(key, b)) {
                 (Some(a), Some(b)) => self.entries(place, key, &a, &b),
                 // The contract leaves out cores where there are none.
-                _ => self.leaf(&inner, key, a, b, if key == "cores" { "none" } else { "not known" }),
+                _ => self.leaf(&inner, key, a, b, unsaid(key)),
             },
         }
     }
@@ -167,7 +177,7 @@ impl Walk {
         }
         let (a_text, b_text) = texts(key, a, b, absent);
         self.found.differences.push(Difference {
-            place: place.join(", "),
+            place: plain(&place.join(", ")).into_owned(),
             a: a_text,
             b: b_text,
             a_value: a.cloned(),
@@ -255,12 +265,16 @@ fn texts(key: &str, a: Option<&Value>, b: Option<&Value>, absent: &str) -> (Stri
     if let (Some(a), Some(b)) = (string_set(a), string_set(b)) {
         let more = |one: &[&str], other: &[&str]| {
             let more: Vec<_> = one.iter().filter(|word| !other.contains(word)).copied().collect();
-            if more.is_empty() { "nothing more".to_owned() } else { format!("also {}", more.join(" ")) }
+            if more.is_empty() {
+                "nothing more".to_owned()
+            } else {
+                plain(&format!("also {}", more.join(" "))).into_owned()
+            }
         };
         return (more(&a, &b), more(&b, &a));
     }
     let text = |value: Option<&Value>| value.map_or_else(|| absent.to_owned(), |value| self::text(key, value));
-    let (a_text, b_text) = (text(a), text(b));
+    let (a_text, b_text) = (plain(&text(a)).into_owned(), plain(&text(b)).into_owned());
     match (a, b) {
         (Some(a), Some(b)) if a_text == b_text => (format!("{a_text} ({a})"), format!("{b_text} ({b})")),
         _ => (a_text, b_text),

@@ -178,19 +178,17 @@ fn described(source: &Source, name: &str, detail: Detail) -> Result<Look, Source
     let hostname = collect::recorded_hostname(&topology).unwrap_or_else(|| name.to_owned());
     let mut machine = collect(&topology, &Facts::named(hostname))?;
     recorded::fill(&mut machine, &topology, &Root::at("/"));
-    Ok(look_of(topology, machine, detail))
+    Ok(look_of(&topology, machine, detail))
 }
 
 /// Looks at the machine that hwloc shows in this process; `root` is where its files are.
 fn this_machine(root: &Root, detail: Detail) -> Result<Look, CollectError> {
     let (topology, machine) = super::this_topology(root, detail)?;
-    Ok(look_of(topology, machine, detail))
+    Ok(look_of(&topology, machine, detail))
 }
 
-fn look_of(topology: Topology, machine: Machine, detail: Detail) -> Look {
-    let full = (detail == Detail::Everything).then(|| full::full(&topology));
-    // Not given back: a process looks once and ends soon, and hwloc takes a twentieth of the whole time to free it.
-    std::mem::forget(topology);
+fn look_of(topology: &Topology, machine: Machine, detail: Detail) -> Look {
+    let full = (detail == Detail::Everything).then(|| full::full(topology));
     Look { machine, full, talk: String::new() }
 }
 

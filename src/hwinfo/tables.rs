@@ -1,5 +1,6 @@
 //! The facts of a machine as the tables below its tree. What is absent is said to be, with the reason.
 
+use super::plain::plain;
 use crate::{
     machine::{Ceiling, Cpu, CpuModel, Disk, DiskKind, Gpu, Kernel, Limits, Machine, NOT_IN_SOURCE, Nic, NumaNode},
     units::{Bytes, CpuList, NodeId},
@@ -70,7 +71,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Row {
 }
 
 pub(super) fn section(out: &mut dyn Write, title: &str, rows: &[Row]) -> io::Result<()> {
-    let mut table = Builder::from_iter(rows.iter().cloned()).build();
+    let mut table = Builder::from_iter(rows.iter().map(|row| row.iter().map(shown))).build();
     table.with(Style::blank());
     writeln!(out, "\n{title}:")?;
     // The style pads the last column too.
@@ -78,6 +79,11 @@ pub(super) fn section(out: &mut dyn Write, title: &str, rows: &[Row]) -> io::Res
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// A cell's lines, without what would steer a terminal.
+fn shown(cell: &String) -> String {
+    cell.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// A table with heads; an empty list is a fact and said in one word.
@@ -258,7 +264,7 @@ fn missing(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nCould not be read:")?;
         for missed in &told {
             let path = missed.path.as_deref().map(|path| format!(" ({path})")).unwrap_or_default();
-            writeln!(out, "  {}: {}{path}", missed.what, missed.reason)?;
+            writeln!(out, "  {}", plain(&format!("{}: {}{path}", missed.what, missed.reason)))?;
         }
     }
     let mut names: BTreeSet<&str> = elsewhere.iter().map(|missed| missed.what.as_str()).collect();
@@ -267,7 +273,7 @@ fn missing(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
         names.extend(machine.absent());
     }
     if !names.is_empty() {
-        writeln!(out, "\nNot in this source: {}", names.into_iter().collect::<Vec<_>>().join(", "))?;
+        writeln!(out, "\nNot in this source: {}", plain(&names.into_iter().collect::<Vec<_>>().join(", ")))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! marked `L#`. SMT siblings share one `PU`, joined by `/`. More cores than `CORES_LISTED_MAX` become ranges, in the
 //! form that a cpuset takes. Where cores differ, those of one kind share a line that names it.
 
-use super::FullObject;
+use super::{FullObject, plain::plain};
 use crate::{
     machine::{Core, Machine, NumaNode, Part, PartKind},
     units::{Bytes, CpuList},
@@ -89,7 +89,7 @@ impl TreeItem for Line {
     type Child = Self;
 
     fn write_self<W: Write>(&self, out: &mut W, _: &ptree::Style) -> io::Result<()> {
-        out.write_all(self.text.as_bytes())
+        out.write_all(plain(&self.text).as_bytes())
     }
 
     fn children(&self) -> Cow<'_, [Self]> {
@@ -105,16 +105,17 @@ impl TreeItem for Painted<'_> {
     type Child = Self;
 
     fn write_self<W: Write>(&self, out: &mut W, _: &ptree::Style) -> io::Result<()> {
-        let (word, rest) = match self.0.text.split_once(' ') {
-            Some((word, _)) => self.0.text.split_at(word.len()),
-            None => (self.0.text.as_str(), ""),
+        let text = plain(&self.0.text);
+        let (word, rest) = match text.split_once(' ') {
+            Some((word, _)) => text.split_at(word.len()),
+            None => (&*text, ""),
         };
         // Bold for what holds others, green for memory, cyan for caches, yellow for devices.
         let colour = match word {
             "Machine" | "Package" | "Die" | "Group" => "1",
             "NUMANode" => "32",
             word if word.starts_with('L') => "36",
-            "PU" | "Core" => return out.write_all(self.0.text.as_bytes()),
+            "PU" | "Core" => return out.write_all(text.as_bytes()),
             _ => "33",
         };
         write!(out, "\x1b[{colour}m{word}\x1b[0m{rest}")
@@ -178,7 +179,8 @@ fn node_text(node: &NumaNode) -> String {
         Some(subtype) => format!("memory only, {subtype}"),
         None => "memory only".to_owned(),
     });
-    with_notes("NUMANode", &[join(Some(format!("#{}", node.os_index)), node.memory_bytes), memory_only])
+    let forbidden = node.forbidden.then(|| "forbidden by the cgroup".to_owned());
+    with_notes("NUMANode", &[join(Some(format!("#{}", node.os_index)), node.memory_bytes), memory_only, forbidden])
 }
 
 /// The cores of a part, one by one or as ranges.

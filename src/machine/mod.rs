@@ -54,9 +54,6 @@ pub struct Machine {
     /// both.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline_or_forbidden: bool,
-    /// NUMA nodes of the tree that the process which looked may not take memory of.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub forbidden_nodes: Vec<NodeId>,
     /// The whole tree; its root is a `PartKind::Machine`.
     pub topology: Part,
     /// How many L2 caches there are: fewer than cores where cores share one.
@@ -159,6 +156,9 @@ pub struct NumaNode {
     /// The memory's tier, as hwloc names it: `DRAM`, `HBM`, `NVM`, `CXL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtype: Option<String>,
+    /// Whether a cgroup forbids the process which looked to take memory here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forbidden: bool,
     /// Memory that nobody used when it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<Bytes>,

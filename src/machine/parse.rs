@@ -183,7 +183,6 @@ mod tests {
             ("\"cpus\": \"\"", "\"cpus\": \"9\"", "nodes[0].cpus: 9 are not in the topology"),
             ("\"allowed_cpus\": \"0-1\"", "\"allowed_cpus\": \"0-4\"", "allowed_cpus: 2-4 are not in"),
             ("\"allowed_cpus\": \"0-1\"", "\"allowed_cpus\": \"\"", "allowed_cpus: no CPU"),
-            ("\"offline_cpus\": \"2\"", "\"forbidden_nodes\": [0, 5]", "forbidden_nodes: there is no node 5"),
             ("\"offline_cpus\": \"2\"", "\"offline_cpus\": \"1-2\"", "offline_cpus: 1 are in"),
             ("\"machine\"", "\"package\"", "topology.kind"),
             ("\"l3\"", "\"machine\"", "topology.parts[0].kind: only the outermost"),

@@ -34,7 +34,7 @@
 //! Pure: reads a `Machine`, touches nothing.
 
 use super::{Core, Machine, Part, PartKind};
-use crate::units::{CpuList, NodeId, ParseError};
+use crate::units::{CpuList, ParseError};
 use serde::{Serialize, Serializer};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -304,7 +304,7 @@ struct Leaves<'m> {
 
 impl<'m> Leaves<'m> {
     fn of(machine: &'m Machine) -> Self {
-        let mut walk = Walk { l2s: L2s::of(machine), forbidden: &machine.forbidden_nodes, ..Walk::default() };
+        let mut walk = Walk { l2s: L2s::of(machine), ..Walk::default() };
         walk.part(&machine.topology, &[]);
         Self { cores: walk.leaves, memory: walk.memory }
     }
@@ -352,8 +352,6 @@ struct Walk<'m> {
     places: BTreeMap<Level, usize>,
     logical: BTreeMap<GroupKind, usize>,
     l2s: L2s,
-    /// Nodes whose memory the process does not see.
-    forbidden: &'m [NodeId],
 }
 
 /// What is right inside a part.
@@ -376,7 +374,7 @@ impl<'m> Walk<'m> {
                     let mut inner = around.to_vec();
                     let entered = self.enter(part, around);
                     let mut nodes = part.walk().into_iter().flat_map(|part| &part.nodes);
-                    if nodes.any(|node| !self.forbidden.contains(&node.os_index)) {
+                    if nodes.any(|node| !node.forbidden) {
                         self.memory.push(Memory { level: entered.level, depth: around.len(), place: entered.place });
                     }
                     inner.push(entered);

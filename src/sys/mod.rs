@@ -5,6 +5,7 @@ pub mod capture;
 pub mod cpu;
 pub mod disk;
 pub mod durable;
+pub mod ffi;
 pub mod host;
 pub mod lock;
 pub mod memory;

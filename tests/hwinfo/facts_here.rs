@@ -176,17 +176,39 @@ fn two_forms_at_once_are_a_usage_error() {
     Command::cargo_bin("damocles-worker-util").unwrap().args(["hwinfo", "--json", "--toml"]).assert().code(2);
 }
 
-/// What NVIDIA's own tool says: `pci address, name, MiB`; nothing where it is not installed or finds no driver.
-fn nvidia_smi() -> Vec<(String, String, u64)> {
-    let arguments = ["--query-gpu=pci.bus_id,name,memory.total", "--format=csv,noheader,nounits"];
-    let Ok(output) = std::process::Command::new("nvidia-smi").args(arguments).output() else { return Vec::new() };
-    if !output.status.success() {
-        return Vec::new();
-    }
+/// Past the test harness, which keeps what passing tests print.
+fn tell(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "NVIDIA GPUs: {line}");
+}
+
+/// A GPU as NVIDIA's own tool shows it.
+struct Smi {
+    address: String,
+    name: String,
+    mib: u64,
+    driver: String,
+}
+
+/// What that tool says; nothing, and a word why, where it is not installed or finds no driver.
+fn nvidia_smi() -> Vec<Smi> {
+    let arguments = ["--query-gpu=pci.bus_id,name,memory.total,driver_version", "--format=csv,noheader,nounits"];
+    let output = match std::process::Command::new("nvidia-smi").args(arguments).output() {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => {
+            tell(&format!("nothing to compare with, nvidia-smi ended with {}", output.status));
+            return Vec::new();
+        }
+        Err(error) => {
+            tell(&format!("nothing to compare with, nvidia-smi: {error}"));
+            return Vec::new();
+        }
+    };
     let text = String::from_utf8(output.stdout).unwrap();
     let gpu = |line: &str| {
-        let cells: Vec<_> = line.split(", ").collect();
-        (cells[0].to_ascii_lowercase(), cells[1].to_owned(), cells[2].trim().parse().unwrap())
+        let cells: Vec<_> = line.split(", ").map(|cell| cell.trim().to_owned()).collect();
+        let [address, name, mib, driver] = cells.try_into().unwrap();
+        Smi { address: address.to_ascii_lowercase(), name, mib: mib.parse().unwrap(), driver }
     };
     text.lines().map(gpu).collect()
 }
@@ -197,12 +219,16 @@ fn nvidia_gpus_are_those_of_the_vendors_tool() {
     let gpus = machine.gpus.unwrap_or_default();
     let expected = nvidia_smi();
     assert_eq!(gpus.iter().filter(|gpu| gpu.driver_version.is_some()).count(), expected.len(), "{gpus:?}");
-    for (address, name, mib) in expected {
+    for Smi { address, name, mib, driver } in expected {
         let is_it = |gpu: &&machine::Gpu| gpu.pci_address.as_ref().is_some_and(|found| address.ends_with(found));
         let gpu = gpus.iter().find(is_it).unwrap_or_else(|| panic!("{address}: {gpus:?}"));
         assert_eq!(gpu.name, name);
+        assert_eq!(gpu.driver_version.as_ref(), Some(&driver));
         // The tool's total leaves out what the driver keeps, in some versions.
         let found = gpu.memory_bytes.unwrap().0 >> 20;
         assert!(found.abs_diff(mib) * 20 < mib, "{found} MiB, not {mib}");
+        let node = gpu.node.map_or_else(|| "none told".to_owned(), |node| node.to_string());
+        let ours = format!("{}, {found} MiB, driver {driver}, node {node}", gpu.name);
+        tell(&format!("{address}: ours {ours}; nvidia-smi {name}, {mib} MiB, driver {driver}"));
     }
 }

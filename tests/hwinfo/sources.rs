@@ -1,7 +1,11 @@
 //! `--from`: what it takes, in which order, and what it refuses.
 
 use assert_cmd::Command;
-use damocles_worker::machine;
+use damocles_worker::{
+    hwinfo,
+    machine::{self, Part},
+    sys::{Root, topology::Source},
+};
 use std::{fs, path::Path};
 
 const LINE: &str = "pack:2 [numa(memory=1GB)] l3:2(size=16777216) core:2 pu:2";
@@ -252,4 +256,67 @@ fn a_tree_that_may_not_be_read_is_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("tree") && error.contains("error: "), "{error}");
+}
+
+/// hwloc reads what it wrote without its plugins, which spares half of the time. What others wrote in its form it reads
+/// with the XML library behind one of them, also when another machine was looked at before.
+#[test]
+fn an_export_in_another_hand_is_read_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let cpu = |cpu: u32| {
+        let set = format!("0x{:x}", 1 << cpu);
+        format!(
+            "<object type=\"PU\" os_index=\"{cpu}\" cpuset=\"{set}\" complete_cpuset=\"{set}\" nodeset=\"0x1\" complete_nodeset=\"0x1\" gp_index=\"{}\"/>",
+            cpu + 10
+        )
+    };
+    let sets = "cpuset=\"0x3\" complete_cpuset=\"0x3\" nodeset=\"0x1\" complete_nodeset=\"0x1\"";
+    let own = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n<topology version=\"2.0\">\n\
+         <object type=\"Machine\" os_index=\"0\" {sets} allowed_cpuset=\"0x3\" allowed_nodeset=\"0x1\" gp_index=\"1\">\n\
+         <object type=\"NUMANode\" os_index=\"0\" {sets} gp_index=\"2\" local_memory=\"1073741824\"/>\n{}\n{}\n\
+         </object>\n</topology>\n",
+        cpu(0),
+        cpu(1)
+    );
+    let other = own.replace("type=\"PU\"", "\n  type = 'PU'");
+    let place = |name: &str, text: &str| {
+        fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_owned()
+    };
+    let (own, other) = (place("own.xml", &own), place("other.xml", &other));
+    assert_eq!(stdout(&["--from", &other]), stdout(&["--from", &own]));
+    for pair in [[&own, &other], [&other, &own]] {
+        assert!(stdout(&["diff", pair[0], pair[1]]).contains("The machines are alike"));
+    }
+    let named = hwinfo(&[]).env("HWLOC_XMLFILE", &other).assert().success();
+    assert!(String::from_utf8_lossy(&named.get_output().stdout).contains("PU #0 + PU #1"));
+    // The other way to read it is what was spared: whoever names a place for plugins gets none spared, here none at all.
+    hwinfo(&["--from", &own]).env("HWLOC_PLUGINS_PATH", "/nonexistent").assert().success();
+    let refused = hwinfo(&["--from", &other]).env("HWLOC_PLUGINS_PATH", "/nonexistent").assert().code(2);
+    let error = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("hwloc refuses it as an XML export"), "{error}");
+}
+
+/// The program leaves hwloc's plugins out; this test, which has several threads, cannot.
+#[test]
+fn plugins_change_nothing_in_the_structure() {
+    let described = hwinfo::describe(&Source::Synthetic(LINE.into()), "synthetic").unwrap();
+    assert_eq!(machine::parse(&stdout(&["--from", LINE, "--json"])).unwrap(), described);
+    let here = machine::parse(&stdout(&["--json"])).unwrap();
+    let mut with = hwinfo::this_machine(&Root::at("/")).unwrap();
+    let mut without = here;
+    for machine in [&mut with, &mut without] {
+        forget_free_memory(&mut machine.topology);
+    }
+    assert_eq!(with.topology, without.topology);
+    assert_eq!((with.allowed_cpus, with.offline_cpus), (without.allowed_cpus, without.offline_cpus));
+}
+
+/// What changes from moment to moment.
+fn forget_free_memory(part: &mut Part) {
+    for node in &mut part.nodes {
+        (node.free_bytes, node.page_pools) = (None, None);
+    }
+    part.parts.iter_mut().for_each(forget_free_memory);
 }

@@ -1,14 +1,14 @@
 //! A guest: described, booted once, asked everything, gone.
 //!
 //! qemu emulates the processor (no KVM, so it runs anywhere, as anybody). The kernel's console goes to the first
-//! serial port and the answers to the second, in sections that begin with a mark. Nothing in the guest needs a
-//! module, and nothing of the host is visible in it.
+//! serial port and the answers to the second. Nothing in the guest needs a module, and nothing of the host is visible
+//! in it.
 
-use crate::archive::Archive;
-use assert_cmd::cargo::cargo_bin;
+use crate::{
+    archive::Archive,
+    script::{Answers, Script},
+};
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -18,7 +18,6 @@ use std::{
 
 /// A boot takes 3 to 10 seconds; on a host that is busy building, some times that.
 const PATIENCE: Duration = Duration::from_secs(240);
-const MARK: &str = "=====";
 const QEMU: &str = "qemu-system-x86_64";
 
 /// qemu's TCG drops the AMD topology leaves of `-cpu EPYC-*`, and Linux then sees one L3 per package. The plain
@@ -27,6 +26,7 @@ pub const AMD: &str = "max,x-force-features=on,vendor=AuthenticAMD,family=25,mod
                        xlevel=0x8000001e,model-id=AMD EPYC (emulated)";
 
 /// A machine to be.
+#[derive(Clone, Copy, Debug)]
 pub struct Guest {
     /// A `-cpu` of qemu.
     pub cpu: &'static str,
@@ -34,127 +34,128 @@ pub struct Guest {
     pub shape: [u32; 4],
     /// MiB and CPUs of each node; `""` for a node without CPUs.
     pub nodes: &'static [(u32, &'static str)],
+    /// From a node to another: one's own memory is 10, any other 20 unless it is said here.
+    pub distances: &'static [(u32, u32, u32)],
     /// CPUs that are switched off before anybody looks.
     pub offline: &'static [u32],
+    /// Hugepages to be had on a node: the node, the page's KiB, how many. The kernel may grant fewer.
+    pub pages: &'static [(u32, u32, u32)],
+    /// The CPUs and the nodes of the cgroup (version 2) that steps run in; none: no cgroups are mounted at all.
+    pub cgroup: Option<(&'static str, &'static str)>,
+    /// More words for the kernel's command line.
+    pub boot: &'static str,
 }
 
-/// What a guest said.
-pub struct Answers {
-    /// What each command printed, and its exit code.
-    sections: BTreeMap<String, String>,
-    /// The guest's /sys.
-    pub files: BTreeMap<String, String>,
-    pub seconds: f32,
-}
-
-impl Answers {
-    /// What a command printed, or the file of the guest's /sys.
-    pub fn get(&self, name: &str) -> &str {
-        let found = self.sections.get(name).or_else(|| self.files.get(name));
-        found.unwrap_or_else(|| panic!("the guest did not say {name}: it said {:?}", self.files.keys()))
+impl Default for Guest {
+    /// Four CPUs in two packages, each with its memory.
+    fn default() -> Self {
+        Self {
+            cpu: "max",
+            shape: [2, 1, 2, 1],
+            nodes: &[(512, "0-1"), (512, "2-3")],
+            distances: &[],
+            offline: &[],
+            pages: &[],
+            cgroup: None,
+            boot: "",
+        }
     }
+}
 
-    /// The files whose path begins so.
-    pub fn files<'a>(&'a self, beginning: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let files = self.files.iter().filter(move |(path, _)| path.starts_with(beginning));
-        files.map(|(path, text)| (path.as_str(), text.as_str()))
+/// Which runs of the suite a story is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Always,
+    /// Only where `DAMOCLES_SLOW=1` asks for it (`make test-slow`).
+    Slow,
+}
+
+/// Boots the guest and asks it; `None`, and a word why, where that is not to be or cannot be done here.
+pub fn ask(name: &str, when: When, guest: &Guest, script: &Script) -> Option<Answers> {
+    if when == When::Slow && std::env::var("DAMOCLES_SLOW").as_deref() != Ok("1") {
+        tell(&format!("skipped guest {name}: run with DAMOCLES_SLOW=1 (make test-slow)"));
+        return None;
+    }
+    let began = Instant::now();
+    match guest.answers(script) {
+        Ok(answers) => {
+            tell(&format!("guest {name}: {:.1} s", began.elapsed().as_secs_f32()));
+            Some(answers)
+        }
+        Err(reason) => {
+            tell(&format!("skipped guest {name}: {reason}"));
+            None
+        }
     }
 }
 
 impl Guest {
-    /// Boots the guest and asks it; or why that cannot be done here.
-    pub fn ask(&self) -> Result<Answers, String> {
+    fn answers(&self, script: &Script) -> Result<Answers, String> {
         let kernel = kernel()?;
         let folder = tempfile::tempdir().unwrap();
         let initrd = folder.path().join("initrd");
-        fs::write(&initrd, self.archive(&kernel)).unwrap();
+        fs::write(&initrd, self.archive(&kernel, script)).unwrap();
         let began = Instant::now();
         let mut qemu = self.qemu(&kernel, &initrd, folder.path());
         let mut process = Running(qemu.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
         while process.0.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(50));
         }
-        let console = fs::read(folder.path().join("console")).unwrap_or_default();
-        let answers = fs::read_to_string(folder.path().join("answers")).unwrap_or_default();
-        let console = String::from_utf8_lossy(&console).into_owned();
-        assert!(answers.ends_with(&format!("{MARK} end\n")), "the guest did not finish: {answers}\n{console}");
-        let sections = sections(&answers);
-        Ok(Answers { files: files(&sections["sys"]), sections, seconds: began.elapsed().as_secs_f32() })
+        let said = |name: &str| fs::read(folder.path().join(name)).unwrap_or_default();
+        let told = |name: &str| String::from_utf8_lossy(&said(name)).into_owned();
+        let answers = Answers::parse(&said("answers"));
+        Ok(answers.unwrap_or_else(|| {
+            panic!("the guest did not finish: {}\n{}\n{}", told("answers"), told("console"), told("qemu.log"))
+        }))
     }
 
-    fn archive(&self, kernel: &Path) -> Vec<u8> {
+    fn archive(&self, kernel: &Path, script: &Script) -> Vec<u8> {
         let mut archive = Archive::default();
         ["dev", "proc", "sys", "bin", "tmp"].iter().for_each(|folder| archive.folder(folder));
         archive.program("bin/busybox", &fs::read(kernel.join("busybox")).unwrap());
-        archive.linked_program("bin/damocles-worker-util", &cargo_bin("damocles-worker-util"));
-        archive.program("init", self.init().as_bytes());
+        script.pack(self, &mut archive);
         archive.finish()
     }
 
-    /// What the guest does: set itself up, answer, switch itself off.
-    fn init(&self) -> String {
-        let mut script = String::from(
-            "#!/bin/busybox sh\n\
-             /bin/busybox --install -s /bin\n\
-             export PATH=/bin HOME=/tmp NO_COLOR=1\n\
-             mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys\n\
-             hostname guest\n\
-             stty -F /dev/ttyS1 raw\n\
-             exec >/dev/ttyS1\n",
-        );
-        for cpu in self.offline {
-            writeln!(script, "echo 0 > /sys/devices/system/cpu/cpu{cpu}/online").unwrap();
-        }
-        for (name, command) in [("json", "hwinfo --json"), ("tree", "hwinfo"), ("picture", "hwinfo --svg -")] {
-            // The exit code is a section of its own; talk goes to the console, where a failure shows it.
-            writeln!(script, "echo '{MARK} {name}'; damocles-worker-util {command}; code=$?").unwrap();
-            writeln!(script, "echo '{MARK} {name} code'; echo $code").unwrap();
-        }
-        let cpu = "/sys/devices/system/cpu";
-        let node = "/sys/devices/system/node";
-        // One process for all files: hundreds of `cat`s would take longer than the boot.
-        writeln!(
-            script,
-            "echo '{MARK} sys'; grep '' {cpu}/online {cpu}/offline {cpu}/smt/active {cpu}/cpu*/topology/*_list \
-             {cpu}/cpu*/cache/index*/level {cpu}/cpu*/cache/index*/size {cpu}/cpu*/cache/index*/shared_cpu_list \
-             {node}/online {node}/node*/cpulist {node}/node*/meminfo {node}/node*/distance\n\
-             echo '{MARK} end'\n\
-             poweroff -f"
-        )
-        .unwrap();
-        script
-    }
-
     fn qemu(&self, kernel: &Path, initrd: &Path, folder: &Path) -> Command {
-        let [packages, dies, cores, threads] = self.shape;
-        let cpus = packages * dies * cores * threads;
-        let memory: u32 = self.nodes.iter().map(|(mib, _)| mib).sum();
         // setpriv: a test that is killed takes its guest with it.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", QEMU]);
         // One thread emulates all CPUs: with several, this qemu (7.2) now and then loops for ever in a boot.
         command.args(["-accel", "tcg,thread=single,tb-size=256", "-nodefaults", "-no-user-config", "-display", "none"]);
-        command.args(["-no-reboot", "-M", "pc,usb=off,vmport=off", "-cpu", self.cpu, "-m", &format!("{memory}M")]);
-        command.args(["-smp", &format!("{cpus},sockets={packages},dies={dies},cores={cores},threads={threads}")]);
-        for (i, (mib, cpus)) in self.nodes.iter().enumerate() {
-            let cpus: String =
-                cpus.split(',').filter(|range| !range.is_empty()).map(|r| format!(",cpus={r}")).collect();
-            command.args(["-object", &format!("memory-backend-ram,id=memory{i},size={mib}M")]);
-            command.args(["-numa", &format!("node,nodeid={i},memdev=memory{i}{cpus}")]);
-        }
+        command.args(["-no-reboot", "-M", "pc,usb=off,vmport=off"]).args(self.hardware());
         command.arg("-kernel").arg(kernel.join("vmlinux")).arg("-initrd").arg(initrd);
         // lpj: without it each CPU measures its speed anew, seconds each.
-        command.args([
-            "-append",
-            "console=ttyS0 loglevel=4 panic=-1 rdinit=/init mitigations=off random.trust_cpu=on cryptomgr.notests \
-             rcupdate.rcu_expedited=1 audit=0 apparmor=0 8250.nr_uarts=2 tsc=reliable no_timer_check lpj=10000000",
-        ]);
+        let boot = "console=ttyS0 loglevel=4 panic=-1 rdinit=/init mitigations=off random.trust_cpu=on \
+                    cryptomgr.notests rcupdate.rcu_expedited=1 audit=0 apparmor=0 8250.nr_uarts=2 tsc=reliable \
+                    no_timer_check lpj=10000000";
+        command.args(["-append", &format!("{boot} {}", self.boot)]);
         for port in ["console", "answers"] {
             command.args(["-serial", &format!("file:{}", folder.join(port).display())]);
         }
         // What qemu cannot emulate of a processor it says on stderr, feature by feature.
         command.stderr(fs::File::create(folder.join("qemu.log")).unwrap());
         command
+    }
+
+    /// CPUs, memory and distances, as qemu is told of them.
+    fn hardware(&self) -> Vec<String> {
+        let [packages, dies, cores, threads] = self.shape;
+        let cpus = packages * dies * cores * threads;
+        let memory: u32 = self.nodes.iter().map(|(mib, _)| mib).sum();
+        let mut words = vec!["-cpu".to_owned(), self.cpu.to_owned(), "-m".to_owned(), format!("{memory}M")];
+        let mut say = |option: &str, value: String| words.extend([option.to_owned(), value]);
+        say("-smp", format!("{cpus},sockets={packages},dies={dies},cores={cores},threads={threads}"));
+        for (i, (mib, cpus)) in self.nodes.iter().enumerate() {
+            let ranges = cpus.split(',').filter(|range| !range.is_empty());
+            let cpus: String = ranges.map(|range| format!(",cpus={range}")).collect();
+            say("-object", format!("memory-backend-ram,id=memory{i},size={mib}M"));
+            say("-numa", format!("node,nodeid={i},memdev=memory{i}{cpus}"));
+        }
+        for (from, to, distance) in self.distances {
+            say("-numa", format!("dist,src={from},dst={to},val={distance}"));
+        }
+        words
     }
 }
 
@@ -166,24 +167,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The text after each mark, by the name on the mark.
-fn sections(text: &str) -> BTreeMap<String, String> {
-    let mark = format!("{MARK} ");
-    let sections = text.split(&mark).skip(1).filter_map(|section| section.split_once('\n'));
-    sections.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
-}
-
-/// Files from `path:line` lines.
-fn files(text: &str) -> BTreeMap<String, String> {
-    let mut files: BTreeMap<String, String> = BTreeMap::new();
-    for (path, line) in text.lines().filter_map(|line| line.split_once(':')) {
-        let file = files.entry(path.to_owned()).or_default();
-        file.push_str(line);
-        file.push('\n');
-    }
-    files
 }
 
 /// The folder with the kernel and busybox, where `scripts/vm-kernel` puts them.
@@ -199,20 +182,7 @@ fn kernel() -> Result<PathBuf, String> {
     if is_there { Ok(folder) } else { Err(format!("no kernel in {} (scripts/vm-kernel)", folder.display())) }
 }
 
-/// Whether the long stories were asked for.
-pub fn is_slow_run() -> bool {
-    std::env::var("DAMOCLES_SLOW").as_deref() == Ok("1")
-}
-
 /// Past the test harness, which keeps what passing tests print.
-pub fn tell(line: &str) {
+fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-#[test]
-fn answers_are_cut_at_their_marks() {
-    let found = sections("noise\n===== json\n{\n}\n===== sys\n/sys/a:0-3\n/sys/b:\n/sys/b:x: y\n===== end\n");
-    assert_eq!((found["json"].as_str(), found["end"].as_str()), ("{\n}\n", ""));
-    let files = files(&found["sys"]);
-    assert_eq!((files["/sys/a"].as_str(), files["/sys/b"].as_str()), ("0-3\n", "\nx: y\n"));
 }

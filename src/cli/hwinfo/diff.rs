@@ -83,7 +83,7 @@ fn write_json(found: &Comparison, io: &mut Io) -> Result<()> {
 
 fn write_text(args: &Args, machines: &[Machine; 2], found: &Comparison, io: &mut Io) -> Result<()> {
     for (mark, path, machine) in [("A", &args.a, &machines[0]), ("B", &args.b, &machines[1])] {
-        writeln!(io.out, "{mark}: {path} ({})", machine.hostname)?;
+        writeln!(io.out, "{mark}: {path} ({})", hwinfo::plain(&machine.hostname))?;
     }
     if !found.differences.is_empty() {
         for line in table(found).to_string().lines() {

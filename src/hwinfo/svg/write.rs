@@ -1,6 +1,7 @@
 //! Boxes as SVG text: one `g` per box, so that what lies inside a box is inside its element too.
 
 use super::block::{Block, GAP, LINE, Look};
+use crate::hwinfo::plain::steers;
 use std::fmt::Write;
 
 /// White around the picture.
@@ -138,9 +139,8 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            // The second and third kind turn the direction of writing: a name must not reorder what follows it.
-            '\u{fffe}' | '\u{ffff}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => escaped.push('\u{fffd}'),
-            c if c.is_control() => escaped.push('\u{fffd}'),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            c if steers(c) => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }

@@ -1,6 +1,7 @@
 //! The child that looks at a captured tree: our own program again, in an environment of its own.
 
 use super::Capture;
+use crate::sys::topology::{NO_PLUGINS, PLUGINS};
 use std::{
     ffi::OsString,
     io::{self, Read},
@@ -72,6 +73,8 @@ impl Reader {
             .env("HWLOC_FSROOT", capture.root())
             .env("HWLOC_COMPONENTS", "linux,stop")
             .env("HWLOC_THISSYSTEM", "0")
+            // Nothing but files is looked at, so no plugin is of use; see `topology::load`.
+            .env(PLUGINS, NO_PLUGINS)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -27,6 +27,12 @@ pub enum Unfit {
     CutShort,
     #[error("it defines XML entities, which hwloc never writes")]
     Entities,
+    #[error("the tag of an object in it is not well-formed XML: it was damaged or changed by hand; export it again")]
+    Tag,
+    #[error("it declares XML namespaces, which hwloc never writes")]
+    Namespaces,
+    #[error("an object in it has a {0} and no complete_{0}: it was damaged or changed by hand; export it again")]
+    Halved(&'static str),
     #[error("hwloc XML of version {0}")]
     Version(String),
     #[error("it describes more than {OBJECTS_MAX} objects; the limit is there because hwloc would take minutes")]
@@ -50,11 +56,17 @@ pub fn judge_xml(text: &str) -> Result<(), Unfit> {
     if !found.is_closed {
         return Err(Unfit::CutShort);
     }
-    let Tags { objects, cpus, .. } = found;
-    match () {
-        () if cpus > CPUS_MAX => Err(Unfit::Cpus(Some(cpus))),
-        () if objects > OBJECTS_MAX => Err(Unfit::Objects),
-        () => Ok(()),
+    // Elements and attributes would have other names than they seem to.
+    if text.contains("xmlns") {
+        return Err(Unfit::Namespaces);
+    }
+    let Tags { objects, cpus, halved, has_odd_tag, .. } = found;
+    match halved {
+        _ if has_odd_tag => Err(Unfit::Tag),
+        Some(set) => Err(Unfit::Halved(set)),
+        None if cpus > CPUS_MAX => Err(Unfit::Cpus(Some(cpus))),
+        None if objects > OBJECTS_MAX => Err(Unfit::Objects),
+        None => Ok(()),
     }
 }
 
@@ -66,6 +78,34 @@ struct Tags<'a> {
     is_closed: bool,
     objects: usize,
     cpus: u64,
+    /// A kind of set that some object has without the complete one. hwloc writes both and ends the process by a wild
+    /// pointer where one is missing.
+    halved: Option<&'static str>,
+    /// The tag of some object is not well-formed, so what is counted here may not be what a reader finds.
+    has_odd_tag: bool,
+}
+
+impl Tags<'_> {
+    /// Counts an object, told by the rest of its tag.
+    fn object(&mut self, tag: &str) {
+        self.objects += 1;
+        let (mut own, mut complete) = ([false; 2], [false; 2]);
+        let is_whole = each_attribute(tag, |name, value| match name {
+            // A reference such as `&#80;U` could spell PU, so it counts as one.
+            "type" => self.cpus += u64::from(value == "PU" || value.contains('&')),
+            "cpuset" => own[0] = true,
+            "nodeset" => own[1] = true,
+            "complete_cpuset" => complete[0] = true,
+            "complete_nodeset" => complete[1] = true,
+            _ => {}
+        });
+        for (i, set) in ["cpuset", "nodeset"].into_iter().enumerate() {
+            if own[i] && !complete[i] {
+                self.halved.get_or_insert(set);
+            }
+        }
+        self.has_odd_tag |= !is_whole;
+    }
 }
 
 /// Looks at every `<`, once.
@@ -74,12 +114,9 @@ fn tags(text: &str) -> Result<Tags<'_>, Unfit> {
     for (at, _) in text.match_indices('<') {
         let tag = &text[at + 1..];
         if let Some(object) = tag.strip_prefix("object") {
-            found.objects += 1;
-            // A reference such as `&#80;U` could spell PU, so it counts as one.
-            let is_cpu = attribute(object, "type").is_some_and(|kind| kind == "PU" || kind.contains('&'));
-            found.cpus += u64::from(is_cpu);
+            found.object(to_next_tag(object));
         } else if let Some(topology) = tag.strip_prefix("topology") {
-            found.topology.get_or_insert(topology);
+            found.topology.get_or_insert(to_next_tag(topology));
         } else if tag.starts_with("/topology") {
             found.is_closed = true;
         } else if tag.starts_with("!ENTITY") {
@@ -89,23 +126,38 @@ fn tags(text: &str) -> Result<Tags<'_>, Unfit> {
     Ok(found)
 }
 
-/// The value of an attribute in the rest of a tag, which ends at the first `>` outside quotes.
+/// Up to the next `<`, which no tag holds: so all tags together are as long as the text.
+fn to_next_tag(text: &str) -> &str {
+    text.split('<').next().unwrap_or(text)
+}
+
+/// The value of an attribute in the rest of a tag.
 fn attribute<'a>(tag: &'a str, wanted: &str) -> Option<&'a str> {
-    let mut rest = tag;
-    loop {
-        let end = rest.find(['=', '>'])?;
-        if !rest[end..].starts_with('=') {
-            return None;
-        }
-        let name = rest[..end].trim();
-        let quoted = rest[end + 1..].trim_start();
-        let quote = quoted.chars().next().filter(|c| ['"', '\''].contains(c))?;
-        let (value, after) = quoted[1..].split_once(quote)?;
+    let mut found = None;
+    each_attribute(tag, |name, value| {
         if name == wanted {
-            return Some(value);
+            found.get_or_insert(value);
         }
-        rest = after;
+    });
+    found
+}
+
+/// Tells each attribute in the rest of a tag; whether they are all there is before the tag's end.
+fn each_attribute<'a>(tag: &'a str, mut tell: impl FnMut(&'a str, &'a str)) -> bool {
+    let mut rest = tag.trim_start();
+    while !rest.starts_with('>') && !rest.starts_with("/>") {
+        let Some((name, quoted)) = rest.split_once('=') else { return false };
+        let quoted = quoted.trim_start();
+        let Some(quote) = quoted.chars().next().filter(|c| ['"', '\''].contains(c)) else { return false };
+        let Some((value, after)) = quoted[1..].split_once(quote) else { return false };
+        let name = name.trim_end();
+        if name.contains(['>', '"', '\'']) || name.contains(char::is_whitespace) {
+            return false;
+        }
+        tell(name, value);
+        rest = after.trim_start();
     }
+    true
 }
 
 fn is_readable(version: &str) -> bool {
@@ -223,6 +275,41 @@ mod tests {
         // Quotes may hold a `>`, and a type that ends in "type" is another attribute.
         assert_eq!(judge_xml(&export(&"<object name=\">\" osdev_type=\"PU\"/>".repeat(9_000))), Ok(()));
         assert_eq!(judge_xml(&export(&"<object type=\"Misc\"/>".repeat(131_073))), Err(Unfit::Objects));
+    }
+
+    #[test]
+    fn objects_that_no_reader_agrees_on_are_refused_in_time() {
+        for object in [
+            "<object ",
+            "<object type=PU/>",
+            "<object type=\"PU/>",
+            "<object type=\"PU\" odd/>",
+            "<object name=\">a<b\" type=\"PU\"/>",
+            "<object = type=\"PU\"/>x='>",
+            "<object a b=\"\"/>",
+        ] {
+            assert_eq!(judge_xml(&export(object)), Err(Unfit::Tag), "{object}");
+        }
+        assert_eq!(judge_xml(&export("<object\n a = '>' b=\"\" ></object>")), Ok(()));
+        let began = std::time::Instant::now();
+        for piece in ["<object ", "<object a=\"", "<object a='\"/>", "<object a=\"é\"/>"] {
+            let _ = judge_xml(&format!("<topology version=\"2.0\">{}", piece.repeat(200_000)));
+        }
+        assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    }
+
+    /// Found by fuzzing: hwloc 2.9 follows a null pointer, as `lstopo` shows of the same file.
+    #[test]
+    fn an_object_with_half_of_its_sets_is_refused() {
+        let sets = "cpuset=\"0x1\" complete_cpuset=\"0x1\" nodeset=\"0x1\" complete_nodeset=\"0x1\"";
+        let object = |sets: &str| export(&format!("<object type=\"PU\" os_index=\"0\" {sets}/>"));
+        assert_eq!(judge_xml(&object(sets)), Ok(()));
+        assert_eq!(judge_xml(&object(&sets.replace("complete_node", "com:lete_node"))), Err(Unfit::Halved("nodeset")));
+        assert_eq!(judge_xml(&object("nodeset='' cpuset='' complete_nodeset=''")), Err(Unfit::Halved("cpuset")));
+        let error = judge_xml(&object("cpuset='1'")).unwrap_err().to_string();
+        assert!(error.contains("a cpuset and no complete_cpuset") && error.contains("export it again"), "{error}");
+        let named = object(sets).replace("<topology", "<topology xmlns:h='x'");
+        assert_eq!(judge_xml(&named), Err(Unfit::Namespaces));
     }
 
     #[test]

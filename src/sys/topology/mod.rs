@@ -18,6 +18,7 @@ pub use hwlocality::{
     topology::export::xml::XMLExportFlags,
 };
 
+use super::ffi::environment::Setting;
 use hwlocality::topology::builder::{BuildFlags, TopologyBuilder, TypeFilter};
 use limits::Unfit;
 use std::{fs, io, path::PathBuf};
@@ -72,8 +73,29 @@ pub enum TopologyError {
     ThisMachine { reason: String },
 }
 
+/// Where hwloc looks for its plugins.
+pub const PLUGINS: &str = "HWLOC_PLUGINS_PATH";
+/// A place where there are none.
+pub const NO_PLUGINS: &str = "/dev/null";
+
 /// Loads a topology, forbidden CPUs and nodes included.
 pub fn load(source: &Source, detail: Detail) -> Result<Topology, TopologyError> {
+    // hwloc opens every plugin before it knows whether it needs any: an XML library, OpenCL, a display, half of all
+    // time. They find devices, which the structure has none of, and read XML, which hwloc can do itself.
+    let without = (detail == Detail::Structure).then(|| Setting::of(PLUGINS, NO_PLUGINS)).flatten();
+    match load_with(source, detail) {
+        // What hwloc writes it reads itself; what others wrote in its form, also where HWLOC_XMLFILE names it, may take
+        // a whole XML library.
+        Err(TopologyError::Xml { .. } | TopologyError::ThisMachine { .. }) if without.is_some() => {
+            drop(without);
+            load_with(source, detail)
+        }
+        loaded => loaded,
+    }
+}
+
+/// Loads with whatever plugins hwloc finds.
+fn load_with(source: &Source, detail: Detail) -> Result<Topology, TopologyError> {
     match source {
         Source::ThisMachine => {
             finish(TopologyBuilder::new(), detail).map_err(|reason| TopologyError::ThisMachine { reason })
@@ -169,7 +191,8 @@ mod tests {
             ("", "the file is empty"),
             ("<html></html>", "no <topology> in it"),
             ("<topology version=\"2.0\"><object type=\"Machine\"", "it was cut short"),
-            ("<topology version=\"2.0\"><object </topology>", "hwloc refuses it as an XML export"),
+            ("<topology version=\"2.0\"><object </topology>", "the tag of an object in it is not well-formed"),
+            ("<topology version=\"2.0\"></topology>", "hwloc refuses it as an XML export"),
         ] {
             fs::write(file.path(), text).unwrap();
             let error = refused(Source::Xml(file.path().into()));

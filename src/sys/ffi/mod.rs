@@ -1,0 +1,3 @@
+//! What the standard library gives only as `unsafe`, made safe by a check at run time.
+
+pub mod environment;
