@@ -52,10 +52,13 @@ fn order(objects: &mut [Vec<Vec<u32>>]) {
     objects.sort_by_key(|cores| cores.iter().flatten().min().copied());
 }
 
+/// Cores that stand together, each as its CPUs.
+type Cores = Vec<Vec<u32>>;
+
 /// The children of one parent in the tree: `children` are L3 caches with their cores, or bare cores. Those that an L2
 /// holds together stand together, and hwloc orders both L2 caches and what is in them by their lowest CPU.
-fn in_l2s(children: Vec<Vec<Vec<u32>>>, l2s: &[Vec<u32>]) -> Vec<Vec<Vec<u32>>> {
-    let mut clusters: Vec<(Option<usize>, Vec<Vec<Vec<u32>>>)> = Vec::new();
+fn in_l2s(children: Vec<Cores>, l2s: &[Vec<u32>]) -> Vec<Cores> {
+    let mut clusters: Vec<(Option<usize>, Vec<Cores>)> = Vec::new();
     for child in children {
         let is_inside = |l2: &Vec<u32>| child.iter().flatten().all(|cpu| l2.contains(cpu));
         let l2 = l2s.iter().position(is_inside);
@@ -64,7 +67,7 @@ fn in_l2s(children: Vec<Vec<Vec<u32>>>, l2s: &[Vec<u32>]) -> Vec<Vec<Vec<u32>>> 
             None => clusters.push((l2, vec![child])),
         }
     }
-    let mut blocks: Vec<Vec<Vec<u32>>> = Vec::new();
+    let mut blocks: Vec<Cores> = Vec::new();
     for (_, mut cluster) in clusters {
         order(&mut cluster);
         blocks.push(cluster.concat());

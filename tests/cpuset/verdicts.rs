@@ -4,6 +4,7 @@ use crate::{cpus, synthetic};
 use damocles_worker::{
     hwinfo::cpuset::{Question, Severity, Verdict, judge, suggest, write_verdict},
     machine::{Machine, pc1_units::Prover},
+    units::NodeId,
     worker_config::StageName,
 };
 use insta::assert_snapshot;
@@ -215,8 +216,13 @@ fn a_group_is_called_what_it_is() {
         &"4 L3 caches are taken in part (2 of 4 cores in L3 L#0, 2 of 4 cores in L3 L#1, 2 of 4 cores in L3 L#2 and 1 \
           more): whatever runs on their other cores shares the caches"
     ), "{caches:#?}");
-    // One core has no group around it.
-    assert_eq!(texts(&pc1(DOCUMENTED, "0", Prover::Own, 0, None)), [] as [&str; 0]);
+    // One core has no group around it, but its cache.
+    let part = "L3 L#0 is taken in part (1 of 4 cores: CPU 0): whatever runs on its other cores shares the cache";
+    assert_eq!(texts(&pc1(DOCUMENTED, "0", Prover::Own, 0, None)), [part]);
+    assert_eq!(texts(&pc1("[numa] core:8 pu:1", "0", Prover::Own, 0, None)), [] as [&str; 0]);
+    // Where few cores are grouped by the package, it is the caches that are taken in part.
+    let spread = pc1(DOCUMENTED, "0,4", Prover::Own, 0, None);
+    assert!(texts(&spread)[0].starts_with("2 L3 caches are taken in part (1 of 4 cores in L3 L#0 and"), "{spread:#?}");
 }
 
 #[test]
@@ -391,6 +397,11 @@ fn groups_whose_memory_is_seen_are_counted_by_the_stock_provers() {
     assert!(pc1(l3_as_node, "0-7", Prover::StockDamocles, 1, Some(4)).good);
     assert!(pc1(l3_as_node, "0-15", Prover::StockDamocles, 3, Some(4)).good, "nothing is hidden");
     assert!(pc1(l3_as_node, "0-7", Prover::Own, 3, Some(2)).good, "ours counts cores");
+    // Memory that the process may not take is not seen.
+    let mut half = synthetic(l3_as_node);
+    half.forbidden_nodes = vec![NodeId(2), NodeId(3)];
+    assert_eq!(half.check(), []);
+    assert!(on(&half, "0-7", &Question::pc1(Prover::StockDamocles)).good);
     // Packages have memory, so where they are the groups the other one counts.
     let odd = pc1("pack:2 [numa] l3:8 core:1 pu:1", "0-6", Prover::Stock, 1, None);
     assert_eq!(

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     machine::{
-        Machine,
+        Machine, Part,
         pc1_units::{Group, GroupKind, Outcome, Pc1Units, Prover, Unit, pc1_units},
     },
     units::CpuList,
@@ -262,7 +262,7 @@ fn of_units(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, question: &Qu
         straddling_units(units),
         unequal_groups(units, question),
         floating_tasks(machine, cpuset, units, question),
-        partial_groups(units),
+        partial_groups(machine, units),
         units_across_caches(machine, units),
         no_l3(machine, units),
     ];
@@ -400,12 +400,34 @@ fn floating_tasks(machine: &Machine, cpuset: &CpuList, units: &Pc1Units, questio
     finding(Severity::Slow, "floating-tasks", text)
 }
 
-fn partial_groups(units: &Pc1Units) -> Option<Finding> {
-    let partial: Vec<&Group> = units.groups.iter().filter(|group| group.cores < group.cores_whole).collect();
-    // A single core has no group, only the machine around it.
-    let first = partial.first().filter(|_| units.cores > 1)?;
-    let (its, their) =
-        if units.level.is_cache() { ("the cache", "the caches") } else { ("its memory", "their memory") };
+/// The caches that the set touches: the groups, or the L3 caches where a set of few cores is grouped by more than a cache.
+fn caches(machine: &Machine, units: &Pc1Units) -> Vec<Group> {
+    if units.level.is_cache() || machine.l3_groups().is_empty() {
+        return units.groups.clone();
+    }
+    let l3s = machine.l3_groups().into_iter().enumerate().map(|(logical, l3)| Group {
+        kind: GroupKind::Part(l3.kind),
+        os_index: l3.os_index,
+        logical,
+        cpus: l3.cpus().and(&units.cpus),
+        cores: cores_with(l3, &units.cpus),
+        cores_whole: cores_with(l3, &machine.allowed_cpus),
+    });
+    l3s.filter(|l3| l3.cores > 0).collect()
+}
+
+/// How many cores of a part have one of these CPUs.
+fn cores_with(part: &Part, cpus: &CpuList) -> usize {
+    let cores = part.walk().into_iter().flat_map(|part| &part.cores);
+    cores.filter(|core| !core.cpus.and(cpus).is_empty()).count()
+}
+
+fn partial_groups(machine: &Machine, units: &Pc1Units) -> Option<Finding> {
+    let caches = caches(machine, units);
+    let partial: Vec<&Group> = caches.iter().filter(|group| group.cores < group.cores_whole).collect();
+    // A single core of a machine without caches has no group, only the machine around it.
+    let first = partial.first().filter(|first| units.cores > 1 || first.kind.is_cache())?;
+    let (its, their) = if first.kind.is_cache() { ("the cache", "the caches") } else { ("its memory", "their memory") };
     let text = if partial.len() == 1 {
         let part = format!("{} of {}", first.cores, count(first.cores_whole, "core"));
         let name = name_within(first);
@@ -418,7 +440,7 @@ fn partial_groups(units: &Pc1Units) -> Option<Finding> {
         if partial.len() > NAMED_MAX {
             parts.push(format!("{} more", partial.len() - NAMED_MAX));
         }
-        let kinds = count(partial.len(), noun(units.level));
+        let kinds = count(partial.len(), noun(first.kind));
         let parts = list(&parts);
         format!("{kinds} are taken in part ({parts}): whatever runs on their other cores shares {their}")
     };
@@ -432,8 +454,7 @@ fn units_across_caches(machine: &Machine, units: &Pc1Units) -> Option<Finding> {
     if across == 0 {
         return None;
     }
-    let cores_in = |l3: &CpuList| machine.usable_cores().iter().filter(|core| !core.cpus.and(l3).is_empty()).count();
-    let largest = machine.l3_groups().iter().map(|l3| cores_in(&l3.cpus())).max().unwrap_or(0);
+    let largest = machine.l3_groups().iter().map(|l3| cores_with(l3, &machine.allowed_cpus)).max().unwrap_or(0);
     let told = format!("{across} of {} {}", count(units.units().len(), "unit"), verb(across, "spans", "span"));
     if largest <= 1 {
         let text =

@@ -30,6 +30,8 @@ use serde::Serialize;
 const TRIES_MAX: usize = 64;
 /// More rows than this help nobody to choose.
 const LISTED_MAX: usize = 16;
+/// No more starts than so many are judged for sets of a number of tasks; machines that are built have fewer groups.
+const STARTS_MAX: usize = 256;
 /// With more groups runs begin at the first and where the given set does: all runs would be millions.
 const ALL_RUNS_MAX: usize = 512;
 
@@ -304,7 +306,9 @@ fn cpus_of(blocks: &[Block], run: &Run) -> CpuList {
 }
 
 fn if_good(machine: &Machine, cpuset: &CpuList, question: &Question) -> Option<Suggestion> {
-    if cpuset.is_empty() {
+    // The stock library's first unit begins with the core number 0, which it looks for among the CPUs.
+    let lacks_first = question.forms_units() && question.prover == Prover::Stock && !cpuset.contains(0);
+    if cpuset.is_empty() || lacks_first {
         return None;
     }
     let verdict = judge_alone(machine, cpuset, question);
@@ -349,7 +353,7 @@ fn sets_for(machine: &Machine, tasks: usize, question: &Question) -> Vec<(Sugges
 /// The shortest good runs from each start on; those within a node share no group.
 fn good_runs(machine: &Machine, blocks: &[Block], tasks: usize, question: &Question) -> Vec<Suggestion> {
     let (mut found, mut within, mut first) = (Vec::new(), 0, 0);
-    while first < blocks.len() && within < LISTED_MAX {
+    while first < blocks.len().min(STARTS_MAX) && within < LISTED_MAX {
         let needed = blocks_needed(&blocks[first], tasks, question).filter(|needed| *needed <= alike(blocks, first));
         let run = needed.map(|needed| Run { first, blocks: needed, cores: 0, cpus: 0, distance: 0 });
         match run.and_then(|run| Some((run, if_good(machine, &cpus_of(blocks, &run), question)?))) {
