@@ -8,6 +8,7 @@ pub mod durable;
 pub mod host;
 pub mod lock;
 pub mod memory;
+pub mod mempolicy;
 pub mod misses;
 pub mod mount;
 pub mod nic;
