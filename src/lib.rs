@@ -62,6 +62,7 @@
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;
+pub mod hugepage;
 pub mod hwinfo;
 pub mod machine;
 pub mod planner;

@@ -1,13 +1,22 @@
 //! Files of a host under a root: `/` in production, a fixture in tests.
+//!
+//! What changes the host announces each change to the root first ([`Root::effect`]), so that a test can let every single
+//! one fail in turn. In production the announcement does nothing.
 
+use super::faults::Faults;
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Where a host's files begin. Paths inside it are written as on the host.
 #[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+pub struct Root {
+    at: PathBuf,
+    faults: Option<Arc<Faults>>,
+}
 
 /// A file of the host that could not be read, and why.
 #[derive(Debug, thiserror::Error)]
@@ -17,16 +26,35 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+/// A file of the kernel that did not take what was written to it.
+#[derive(Debug, thiserror::Error)]
+#[error("write {text} to {}: {source}", path.display())]
+pub struct WriteError {
+    pub text: String,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
 impl Root {
     /// A root at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { at: path.into(), faults: None }
+    }
+
+    /// The same root, whose changes fail as `faults` says. For tests: no program of ours asks for it.
+    pub fn with_faults(self, faults: &Arc<Faults>) -> Self {
+        Self { faults: Some(faults.clone()), ..self }
+    }
+
+    /// Announces a change to the host. Whoever makes one asks first, and goes without it when this fails.
+    pub fn effect(&self, doing: &str, path: &Path) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.meet(&format!("{doing} {}", path.display())))
     }
 
     /// The real path of a host path such as `/sys/devices`.
     pub fn path(&self, host_path: impl AsRef<Path>) -> PathBuf {
         let host_path = host_path.as_ref();
-        self.0.join(host_path.strip_prefix("/").unwrap_or(host_path))
+        self.at.join(host_path.strip_prefix("/").unwrap_or(host_path))
     }
 
     /// The trimmed text of a file.
@@ -36,6 +64,16 @@ impl Root {
             Ok(text) => Ok(text.trim().to_owned()),
             Err(source) => Err(ReadError { path, source }),
         }
+    }
+
+    /// Writes a text to a file of the kernel, which takes it in one call or not at all.
+    pub fn write(&self, doing: &str, host_path: impl AsRef<Path>, text: &str) -> Result<(), WriteError> {
+        let path = self.path(host_path);
+        let write = || {
+            self.effect(doing, &path)?;
+            fs::OpenOptions::new().write(true).open(&path)?.write_all(text.as_bytes())
+        };
+        write().map_err(|source| WriteError { text: text.to_owned(), path: path.clone(), source })
     }
 
     /// The trimmed text of a file; nothing where there is no such file.
@@ -50,7 +88,7 @@ impl Root {
     pub fn follow(&self, host_path: impl AsRef<Path>) -> Result<PathBuf, ReadError> {
         let path = self.path(host_path);
         let follow = || -> io::Result<PathBuf> {
-            let (root, real) = (self.0.canonicalize()?, path.canonicalize()?);
+            let (root, real) = (self.at.canonicalize()?, path.canonicalize()?);
             let inside = real.strip_prefix(&root).map_err(|_| io::Error::other("the link leads out of the root"))?;
             Ok(Path::new("/").join(inside))
         };
@@ -73,7 +111,7 @@ impl Root {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A root with these files, for as long as the folder is kept. What begins with `->` is a link.
