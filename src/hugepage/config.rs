@@ -35,6 +35,12 @@ pub struct FromConfig {
     pub notes: Vec<String>,
 }
 
+/// Where a processor runs, as far as hugepages go.
+struct Home {
+    node: NodeId,
+    note: Option<String>,
+}
+
 /// Reads the targets off a configuration. `sizes`, where given, is what sectors there will be.
 pub fn targets(
     config: &WorkerConfig,
@@ -57,7 +63,8 @@ pub fn targets(
                 pattern.folder(NodeId(0)).parent().unwrap_or(Path::new("/")).display()
             )));
         }
-        let node = node(processor, cpus).map_err(|why| Refusal::Config(format!("{name}: {why}")))?;
+        let Home { node, note } = home(processor, cpus).map_err(|why| Refusal::Config(format!("{name}: {why}")))?;
+        found.notes.extend(note.map(|note| format!("{name}: {note}")));
         let Some(concurrent) = processor.concurrent else {
             return Err(Refusal::Config(format!(
                 "{name}: has no concurrent, so nobody knows how many files it needs; set it"
@@ -83,26 +90,26 @@ fn pattern(processor: &Processor) -> Result<Option<Pattern>, Refusal> {
 }
 
 /// PC1 takes the files of the node that its CPU belongs to, so a processor without a node of its own would need files on each.
-fn node(processor: &Processor, cpus: &BTreeMap<NodeId, CpuList>) -> Result<NodeId, String> {
-    let nodes: BTreeSet<NodeId> = match &processor.cgroup.cpuset {
-        Some(set) => cpus.iter().filter(|(_, cpus)| !cpus.and(set).is_empty()).map(|(node, _)| *node).collect(),
-        None => cpus.iter().filter(|(_, cpus)| !cpus.is_empty()).map(|(node, _)| *node).collect(),
-    };
-    let mut there = nodes.iter();
-    match (processor.numa_preferred, there.next(), there.next()) {
-        (Some(preferred), ..) if processor.cgroup.cpuset.is_some() && !nodes.contains(&preferred) => Err(format!(
-            "numa_preferred is {preferred}, but its cpuset has CPUs of {} only: PC1 takes files of the node it runs on",
-            match nodes.is_empty() {
-                true => "no node".to_owned(),
-                false => format!("node {}", list(&nodes)),
-            }
-        )),
-        (Some(preferred), ..) => Ok(preferred),
-        (None, Some(node), None) => Ok(*node),
-        (None, None, _) => Err("its cpuset has no CPU of this machine".to_owned()),
-        (None, Some(_), Some(_)) => {
-            Err(format!("it may run on the nodes {}; set numa_preferred, and a cpuset of that node", list(&nodes)))
+fn home(processor: &Processor, cpus: &BTreeMap<NodeId, CpuList>) -> Result<Home, String> {
+    let set = processor.cgroup.cpuset.as_ref();
+    let may_run_on = |cpus: &CpuList| set.map_or(!cpus.is_empty(), |set| !cpus.and(set).is_empty());
+    let nodes: BTreeSet<NodeId> = cpus.iter().filter(|(_, cpus)| may_run_on(cpus)).map(|(node, _)| *node).collect();
+    let several = || format!("it may run on the nodes {}", list(&nodes));
+    match (processor.numa_preferred, nodes.first()) {
+        (_, None) => Err("its cpuset has no CPU of this machine".to_owned()),
+        (Some(preferred), Some(_)) if !nodes.contains(&preferred) => {
+            let found = list(&nodes);
+            Err(format!(
+                "numa_preferred is {preferred}, but it may run on the CPUs of {found} only: PC1 takes files of the node it runs on"
+            ))
         }
+        (Some(node), _) if nodes.len() == 1 => Ok(Home { node, note: None }),
+        (Some(node), _) => {
+            let why = format!("{}, and finds files on node {node} only: give it a cpuset of that node", several());
+            Ok(Home { node, note: Some(why) })
+        }
+        (None, Some(node)) if nodes.len() == 1 => Ok(Home { node: *node, note: None }),
+        (None, Some(_)) => Err(format!("{}; set numa_preferred, and a cpuset of that node", several())),
     }
 }
 
@@ -121,4 +128,85 @@ fn sector_sizes(config: &WorkerConfig, given: Option<Bytes>) -> Result<BTreeSet<
         sizes.extend(allowed.iter().map(|size| size.bytes()));
     }
     Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker_config;
+
+    fn machine() -> BTreeMap<NodeId, CpuList> {
+        [(0, "0-3"), (1, "4-7"), (2, "")].map(|(node, cpus)| (NodeId(node), cpus.parse().unwrap())).into()
+    }
+
+    fn read(processors: &str, sizes: &str) -> Result<FromConfig, Refusal> {
+        let text = format!(
+            "[sector_manager]\nrpc_client.addr = \"embedded\"\n[sealing]\nallowed_sizes = {sizes}\n\
+             [[sealing_thread]]\nlocation = \"./s\"\n[[attached]]\nlocation = \"./p\"\n{processors}"
+        );
+        let loaded = worker_config::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        targets(&loaded.config, &machine(), None)
+    }
+
+    fn pc1(folder: &str, rest: &str) -> String {
+        format!("[[processors.pc1]]\nenvs = {{ HUGEPAGE_FILES_PATH = {folder:?} }}\n{rest}\n")
+    }
+
+    fn refused(processors: &str) -> String {
+        read(processors, "[\"32GiB\"]").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_processor_gets_two_files_a_task_on_its_own_node() {
+        let processors = pc1("/h/a", "concurrent = 2\nnuma_preferred = 0\ncgroup.cpuset = \"0-3\"")
+            + &pc1("/h/b/", "concurrent = 3\ncgroup.cpuset = \"4-6\"")
+            + "[[processors.pc1]]\nconcurrent = 1\n";
+        let found = read(&processors, "[\"32GiB\", \"64GiB\"]").unwrap();
+        let told: Vec<_> = found
+            .targets
+            .iter()
+            .map(|target| format!("{} {} {} {}", target.node, target.folder.display(), target.files, target.file_bytes))
+            .collect();
+        assert_eq!(
+            told,
+            ["0 /h/a/numa_0 4 32GiB", "0 /h/a/numa_0 4 64GiB", "1 /h/b/numa_1 6 32GiB", "1 /h/b/numa_1 6 64GiB"]
+        );
+        assert!(found.notes.len() == 1 && found.notes[0].starts_with("processors.pc1[2]: sets neither"), "{found:?}");
+    }
+
+    #[test]
+    fn the_pattern_goes_before_the_path() {
+        let both = "[[processors.pc1]]\nconcurrent = 1\nnuma_preferred = 1\ncgroup.cpuset = \"4\"\n\
+            envs = { HUGEPAGE_FILES_PATH = \"/h/a\", HUGEPAGE_FILES_PATH_PATTERN = \"/n$NUMA_NODE_INDEX/b\" }\n";
+        assert_eq!(read(both, "[\"32GiB\"]").unwrap().targets[0].folder, Path::new("/n1/b"));
+        assert!(refused(&both.replace("$NUMA_NODE_INDEX", "x")).contains("no $NUMA_NODE_INDEX"));
+    }
+
+    #[test]
+    fn two_processors_in_one_folder_would_spoil_each_others_sectors() {
+        let on = |node: u32, folder: &str| pc1(folder, &format!("concurrent = 1\ncgroup.cpuset = \"{}\"", node * 4));
+        let text = refused(&(on(0, "/h/a") + &on(0, "/h//a/")));
+        assert!(text.contains("processors.pc1[0] and processors.pc1[1] have the same folder /h/a:"), "{text}");
+        read(&(on(0, "/h/a") + &on(1, "/h/b")), "[\"32GiB\"]").unwrap();
+    }
+
+    #[test]
+    fn what_is_not_known_is_asked_for() {
+        assert!(refused(&pc1("/h/a", "concurrent = 1")).contains("it may run on the nodes 0,1; set numa_preferred"));
+        assert!(refused(&pc1("/h/a", "concurrent = 1\ncgroup.cpuset = \"9\"")).contains("no CPU of this machine"));
+        assert!(
+            refused(&pc1("/h/a", "numa_preferred = 1\ncgroup.cpuset = \"0\"\nconcurrent = 1"))
+                .contains("CPUs of 0 only")
+        );
+        assert!(refused(&pc1("/h/a", "numa_preferred = 0")).contains("concurrent"));
+        assert!(refused("").contains("there is nothing to make"));
+        let any = read(&pc1("/h/a", "concurrent = 1\nnuma_preferred = 0"), "[]").unwrap_err().to_string();
+        assert!(any.contains("sealing.allowed_sizes") && any.contains("--size"), "{any}");
+    }
+
+    #[test]
+    fn a_processor_that_may_run_elsewhere_is_told_so() {
+        let found = read(&pc1("/h/a", "concurrent = 1\nnuma_preferred = 1"), "[\"32GiB\"]").unwrap();
+        assert!(found.notes[0].contains("may run on the nodes 0,1, and finds files on node 1 only"), "{found:?}");
+    }
 }

@@ -27,8 +27,8 @@ const FRUITLESS_MAX: u32 = 2;
 /// Too few pages: what was asked of the kernel, what it gave, and why it may have given no more.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error(
-    "node {node}: asked for {asked} more pages of {page_bytes}, the kernel gave {granted}; the pool was put back to {before}\n\
-     free memory on node {node}: {}, of it {} in blocks of {} and more\n\
+    "node {node}: asked for {asked} more pages of {page_bytes}, the kernel gave {granted}; the pool was put back to {before}; \
+     free on that node: {}, of it {} in blocks of {} and more\n\
      hint: to have them from the start, boot with {boot_line}",
     free_bytes.human(), fragmentation.in_large_blocks_bytes.human(), fragmentation.block_bytes.human()
 )]
@@ -105,6 +105,34 @@ pub enum Raised {
 
 /// Raises a pool to its target. Whatever was reached stays: the record of the run says how to take it back.
 pub fn raise(root: &Root, raise: &Raise, stop: &Stop, told: &mut dyn FnMut(u64)) -> Result<Raised, InitError> {
+    climb(&Kernel { root, raise }, raise, stop, told)
+}
+
+/// The other side of a raise.
+trait Pages {
+    /// Asks for a pool of so many pages, and gives how many there are then.
+    fn ask(&self, pages: u64) -> Result<u64, InitError>;
+    fn compact(&self) -> Result<(), InitError>;
+}
+
+struct Kernel<'a> {
+    root: &'a Root,
+    raise: &'a Raise,
+}
+
+impl Pages for Kernel<'_> {
+    fn ask(&self, pages: u64) -> Result<u64, InitError> {
+        hugetlb::set_pool(self.root, self.raise.node, self.raise.page_bytes, pages)?;
+        // Read back: a node that has no more memory in one piece grants fewer pages and reports success.
+        Ok(read(self.root, self.raise.node, self.raise.page_bytes)?.pages)
+    }
+
+    fn compact(&self) -> Result<(), InitError> {
+        Ok(hugetlb::compact(self.root, self.raise.node)?)
+    }
+}
+
+fn climb(pages: &dyn Pages, raise: &Raise, stop: &Stop, told: &mut dyn FnMut(u64)) -> Result<Raised, InitError> {
     let start = raise.before + raise.surplus;
     let step = (STEP.0 / raise.page_bytes.0).max(1);
     let (mut now, mut fruitless) = (start, 0);
@@ -113,15 +141,13 @@ pub fn raise(root: &Root, raise: &Raise, stop: &Stop, told: &mut dyn FnMut(u64))
             return Ok(Raised::Stopped(by));
         }
         let ask = (now + step).min(raise.target);
-        hugetlb::set_pool(root, raise.node, raise.page_bytes, ask)?;
-        // Read back: a node that has no more memory in one piece grants fewer pages and reports success.
-        let given = read(root, raise.node, raise.page_bytes)?.pages;
+        let given = pages.ask(ask)?;
         if given < ask {
             fruitless = if given > now { 0 } else { fruitless + 1 };
             if fruitless > FRUITLESS_MAX {
                 return Ok(Raised::Short(given.saturating_sub(start)));
             }
-            hugetlb::compact(root, raise.node)?;
+            pages.compact()?;
         }
         now = given;
         told(now.saturating_sub(start));
@@ -180,6 +206,7 @@ pub fn shortfall(root: &Root, raise: &Raise, granted: u64, boot_line: String) ->
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::{Cell, RefCell};
 
     const PAGE: Bytes = Bytes::mib(2);
 
@@ -243,10 +270,61 @@ mod tests {
         };
         assert_eq!(
             short.to_string(),
-            "node 1: asked for 64 more pages of 1GiB, the kernel gave 50; the pool was put back to 3\n\
-             free memory on node 1: 70 GiB, of it 51 GiB in blocks of 4 MiB and more\n\
+            "node 1: asked for 64 more pages of 1GiB, the kernel gave 50; the pool was put back to 3; \
+             free on that node: 70 GiB, of it 51 GiB in blocks of 4 MiB and more\n\
              hint: to have them from the start, boot with hugepagesz=1G hugepages=1:67"
         );
+    }
+
+    /// A kernel that has so many pages in one piece, and some more after each of some compactions.
+    struct Scarce {
+        pages: Cell<u64>,
+        after_compaction: RefCell<Vec<u64>>,
+        asked: RefCell<Vec<u64>>,
+    }
+
+    impl Pages for Scarce {
+        fn ask(&self, pages: u64) -> Result<u64, InitError> {
+            self.asked.borrow_mut().push(pages);
+            Ok(pages.min(self.pages.get()))
+        }
+
+        fn compact(&self) -> Result<(), InitError> {
+            self.pages.set(self.pages.get() + self.after_compaction.borrow_mut().pop().unwrap_or(0));
+            Ok(())
+        }
+    }
+
+    fn scarce(pages: u64, after_compaction: &[u64], stop: &Stop) -> (Raised, Vec<u64>) {
+        let kernel = Scarce {
+            pages: Cell::new(pages),
+            after_compaction: RefCell::new(after_compaction.iter().rev().copied().collect()),
+            asked: RefCell::default(),
+        };
+        let pool = Pool { page_bytes: Bytes::gib(1), pages: 5, free: 0, surplus: 0 };
+        let raised = climb(&kernel, &raise_of(NodeId(0), &pool, 20), stop, &mut |_| {}).unwrap();
+        (raised, kernel.asked.into_inner())
+    }
+
+    #[test]
+    fn a_short_pool_is_reported_not_hidden() {
+        // In steps of 8 GiB, so that a stop need not wait for all.
+        assert_eq!(scarce(99, &[], &Stop::default()), (Raised::Reached, vec![13, 21, 25]));
+        let (raised, asked) = scarce(15, &[], &Stop::default());
+        assert_eq!((raised, &asked[..2]), (Raised::Short(10), &[13, 21][..]));
+        assert_eq!(scarce(5, &[], &Stop::default()).0, Raised::Short(0));
+    }
+
+    #[test]
+    fn compaction_is_given_a_chance_as_long_as_it_helps() {
+        assert_eq!(scarce(15, &[0, 2, 3, 0, 1, 1, 1, 1, 1], &Stop::default()).0, Raised::Reached);
+        assert_eq!(scarce(15, &[0, 0, 0, 9], &Stop::default()).0, Raised::Short(10), "three times nothing is enough");
+    }
+
+    #[test]
+    fn a_stop_ends_the_climb_between_two_steps() {
+        let (raised, asked) = scarce(99, &[], &Stop::after(1));
+        assert_eq!((raised, asked), (Raised::Stopped("a test"), vec![13]));
     }
 
     fn any_pool() -> impl Strategy<Value = Pool> {
