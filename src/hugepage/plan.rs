@@ -54,7 +54,7 @@ impl Plan {
 
     /// How much is to be allocated.
     pub fn bytes(&self) -> Bytes {
-        Bytes(self.run.files.iter().map(|file| file.bytes.0).sum())
+        Bytes(self.run.files.iter().map(|file| file.bytes.0).fold(0, u64::saturating_add))
     }
 }
 
@@ -241,7 +241,8 @@ fn check_room(raise: &Raise, facts: &Facts) -> Result<(), InitError> {
 fn check_limits(root: &Root, plan: &Plan) -> Result<(), InitError> {
     let mut sizes: BTreeMap<Bytes, u64> = BTreeMap::new();
     for file in &plan.run.files {
-        *sizes.entry(file.page_bytes).or_default() += file.bytes.0;
+        let bytes = sizes.entry(file.page_bytes).or_default();
+        *bytes = bytes.saturating_add(file.bytes.0);
     }
     for (page, bytes) in sizes {
         if let Some(limit) = hugetlb_limit::narrowest(root, page)?.filter(|limit| limit.left().0 < bytes) {
@@ -255,7 +256,8 @@ fn check_mount(root: &Root, plan: &Plan, mount: &Path) -> Result<(), InitError> 
     if plan.run.mount.as_ref().is_some_and(|new| new.at == mount) {
         return Ok(());
     }
-    let asked: u64 = plan.run.files.iter().filter(|file| file.mount == mount).map(|file| file.bytes.0).sum();
+    let asked: u64 =
+        plan.run.files.iter().filter(|file| file.mount == mount).map(|file| file.bytes.0).fold(0, u64::saturating_add);
     let left = crate::sys::hugetlbfs::look(root, mount)?.and_then(|found| found.left);
     if let Some(left) = left.filter(|left| left.0 < asked) {
         return Err(InitError::MountLimit { bytes: Bytes(asked), mount: mount.to_owned(), left });

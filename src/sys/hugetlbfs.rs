@@ -69,8 +69,12 @@ pub fn mount_at(root: &Root, at: &Path, page_bytes: Bytes, source: &str) -> Resu
     })
 }
 
-/// Takes a mount away; one that is in use stays.
+/// Takes a mount away; one that is in use stays, and one with files in it: they would be gone with their last mount.
 pub fn unmount(root: &Root, at: &Path) -> Result<()> {
+    let failed = |source| FileError { doing: "unmount", path: root.path(at), source };
+    if fs::read_dir(root.path(at)).map_err(failed)?.next().is_some() {
+        return Err(failed(io::Error::other("there are files in it, which would be gone with it")));
+    }
     change(root, "unmount", at, |at| Ok(umount2(at, MntFlags::UMOUNT_NOFOLLOW)?))
 }
 
