@@ -127,7 +127,7 @@ pub enum InitError {
     CgroupLimit { bytes: Bytes, page: Bytes, limit: Limit },
     #[error("{bytes} are asked for, and the hugetlbfs at {} may take {left} more: it is mounted with a limit (size=); remount it with a higher one", mount.display())]
     MountLimit { bytes: Bytes, mount: PathBuf, left: Bytes },
-    #[error("node {node} has {} of memory, of which hugepage pools hold {}: {asked} more pages of {page} cannot be had there", memory.human(), held.human())]
+    #[error("node {node} has {} of memory, of which hugepage pools hold {}: {} of {page} more cannot be had there", memory.human(), held.human(), super::pool::pages(*asked))]
     NoRoom { node: NodeId, asked: u64, page: Bytes, memory: Bytes, held: Bytes },
     /// Although there were enough a moment before.
     #[error("the pages of node {node} ran out while {} was filled: another program took some; everything of this run was taken back, run it again", path.display())]

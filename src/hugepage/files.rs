@@ -18,7 +18,7 @@ use super::error::InitError;
 use crate::{
     sys::{
         Root, hugetlbfs,
-        mempolicy::{self, bind_this_thread},
+        mempolicy::{Window, bind_this_thread},
         pin,
         stop::Stop,
     },
@@ -29,7 +29,7 @@ use std::{
     fs::File,
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -89,10 +89,8 @@ pub fn fill(root: &Root, jobs: Vec<Job>, how: &How) -> Result<(), InitError> {
     let failed = Failed::default();
     thread::scope(|scope| {
         for (node, jobs) in nodes {
-            let crew = Crew::new(node, jobs, how, &failed);
-            let threads = crew.threads();
-            let crew = std::sync::Arc::new(crew);
-            for _ in 0..threads {
+            let crew = Arc::new(Crew::new(node, jobs, how, &failed));
+            for _ in 0..crew.threads {
                 let crew = crew.clone();
                 scope.spawn(move || crew.work(root));
             }
@@ -122,44 +120,35 @@ impl Failed {
 /// The threads of one node and what they share.
 struct Crew<'a> {
     node: NodeId,
+    cpus: CpuList,
     jobs: Vec<Job>,
     ranges: Vec<Range>,
     /// Whether a range has been told as done.
     told: Vec<AtomicBool>,
     next_range: AtomicUsize,
     next_job: AtomicUsize,
+    threads: usize,
+    /// A mapping of each file, where there are more threads than files.
+    windows: Vec<Window>,
     how: &'a How<'a>,
     failed: &'a Failed,
 }
 
 impl<'a> Crew<'a> {
-    fn new(node: NodeId, jobs: Vec<Job>, how: &'a How, failed: &'a Failed) -> Self {
+    fn new(node: NodeId, jobs: Vec<Job>, how: &'a How<'a>, failed: &'a Failed) -> Self {
         let sizes: Vec<_> = jobs.iter().map(|job| (job.bytes, job.page_bytes)).collect();
         let ranges = ranges(&sizes);
         let told = ranges.iter().map(|_| AtomicBool::new(false)).collect();
         let (next_range, next_job) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { node, jobs, ranges, told, next_range, next_job, how, failed }
-    }
-
-    /// The CPUs of the node that this process may use.
-    fn cpus(&self) -> CpuList {
-        let all = pin::cpus_of_this_thread().unwrap_or_default();
-        self.how.cpus.get(&self.node).map(|cpus| cpus.and(&all)).unwrap_or_default()
-    }
-
-    fn threads(&self) -> usize {
-        let cpus = match self.cpus().len() {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            cpus => cpus,
-        };
-        self.how.threads.unwrap_or(cpus.min(THREADS_MAX)).clamp(1, self.ranges.len().max(1))
+        let cpus = usable(how, node);
+        let threads = how.threads.unwrap_or_else(|| default_threads(&cpus)).clamp(1, ranges.len().max(1));
+        let windows = if jobs.len() < threads { windows(&jobs) } else { Vec::new() };
+        Self { node, cpus, jobs, ranges, told, next_range, next_job, threads, windows, how, failed }
     }
 
     fn work(&self, root: &Root) {
         let done = self.settle().and_then(|()| {
-            if self.jobs.len() < self.threads() {
-                self.fault_in()?;
-            }
+            self.fault_in()?;
             self.allocate(root)
         });
         if let Err(error) = done {
@@ -169,19 +158,20 @@ impl<'a> Crew<'a> {
 
     /// Where the thread runs and where its pages come from.
     fn settle(&self) -> Result<(), InitError> {
-        let cpus = self.cpus();
-        if !cpus.is_empty() {
+        if !self.cpus.is_empty() {
             // Only speed hangs on it: the policy decides where pages come from.
-            let _ = pin::pin_this_thread(&cpus);
+            let _ = pin::pin_this_thread(&self.cpus);
         }
         Ok(bind_this_thread(&[self.node])?)
     }
 
     fn fault_in(&self) -> Result<(), InitError> {
+        if self.windows.is_empty() {
+            return Ok(());
+        }
         while let Some((index, range)) = take(&self.next_range, &self.ranges) {
             self.check()?;
-            let job = &self.jobs[range.job];
-            if mempolicy::populate_for_writing(&job.file, range.offset, range.bytes).is_err() {
+            if self.windows[range.job].populate(range.offset, range.bytes).is_err() {
                 return Ok(());
             }
             self.tell(index);
@@ -213,6 +203,25 @@ impl<'a> Crew<'a> {
             (self.how.told)(self.ranges[index].bytes);
         }
     }
+}
+
+/// The CPUs of the node that this process may use.
+fn usable(how: &How, node: NodeId) -> CpuList {
+    let all = pin::cpus_of_this_thread().unwrap_or_default();
+    how.cpus.get(&node).map(|cpus| cpus.and(&all)).unwrap_or_default()
+}
+
+fn default_threads(cpus: &CpuList) -> usize {
+    let cpus = match cpus.len() {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        cpus => cpus,
+    };
+    cpus.min(THREADS_MAX)
+}
+
+/// A mapping of each file; none when any cannot be had, since they only save time.
+fn windows(jobs: &[Job]) -> Vec<Window> {
+    jobs.iter().map(|job| Window::of(&job.file, job.bytes.0)).collect::<Result<_, _>>().unwrap_or_default()
 }
 
 fn take<'a, T>(next: &AtomicUsize, items: &'a [T]) -> Option<(usize, &'a T)> {

@@ -27,10 +27,10 @@ const FRUITLESS_MAX: u32 = 2;
 /// Too few pages: what was asked of the kernel, what it gave, and why it may have given no more.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error(
-    "node {node}: asked for {asked} more pages of {page_bytes}, the kernel gave {granted}; the pool was put back to {before}; \
+    "node {node}: asked for {} of {page_bytes} more, the kernel gave {granted}; the pool was put back to {before}; \
      free on that node: {}, of it {} in blocks of {} and more\n\
      hint: to have them from the start, boot with {boot_line}",
-    free_bytes.human(), fragmentation.in_large_blocks_bytes.human(), fragmentation.block_bytes.human()
+    pages(*asked), free_bytes.human(), fragmentation.in_large_blocks_bytes.human(), fragmentation.block_bytes.human()
 )]
 pub struct Shortfall {
     pub node: NodeId,
@@ -41,6 +41,11 @@ pub struct Shortfall {
     pub free_bytes: Bytes,
     pub fragmentation: Fragmentation,
     pub boot_line: String,
+}
+
+/// `1 page`, `2 pages`
+pub fn pages(number: u64) -> String {
+    if number == 1 { "1 page".to_owned() } else { format!("{number} pages") }
 }
 
 /// By how many pages each node's pool has to grow, so that every need is met and nobody loses the free pages that were promised
@@ -270,7 +275,7 @@ mod tests {
         };
         assert_eq!(
             short.to_string(),
-            "node 1: asked for 64 more pages of 1GiB, the kernel gave 50; the pool was put back to 3; \
+            "node 1: asked for 64 pages of 1GiB more, the kernel gave 50; the pool was put back to 3; \
              free on that node: 70 GiB, of it 51 GiB in blocks of 4 MiB and more\n\
              hint: to have them from the start, boot with hugepagesz=1G hugepages=1:67"
         );

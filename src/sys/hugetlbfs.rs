@@ -3,7 +3,7 @@
 //! Seen on real kernels: `fallocate` here follows the calling thread's memory policy and ignores `mbind`; refused half-way it
 //! leaves the pages that it did get; it holds the file for as long as it works, so that two threads are no faster in one
 //! file than one is. Whoever fills a file in parallel lets further threads fault pages in
-//! ([`populate_for_writing`](super::mempolicy::populate_for_writing)) and then allocates the whole with `fallocate`,
+//! ([`Window`](super::mempolicy::Window)) and then allocates the whole with `fallocate`,
 //! which passes over pages that are there.
 
 use super::{Root, users::FileId};

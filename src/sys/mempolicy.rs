@@ -254,18 +254,45 @@ impl Drop for Mapping {
     }
 }
 
-/// Allocates the pages of a part of a file by mapping it and letting the kernel fault them in under this thread's policy, without
-/// touching them. An accelerator only: several threads may do it in one file at once, where `fallocate` holds the file for
-/// each; whatever it could not do, `fallocate` has to do and to report. Kernels before 5.14 refuse it with `EINVAL`.
-pub fn populate_for_writing(file: &File, offset: u64, bytes: u64) -> Result<(), Errno> {
-    let bytes = bytes as usize;
-    let at = map(file, offset, bytes, libc::PROT_READ | libc::PROT_WRITE)?;
-    // SAFETY: the range is this call's own mapping, which nothing refers to. New pages are zero, present ones keep their
-    // content. A page that cannot be had is an error here, and not the signal that touching it would be.
-    let result = unsafe { libc::madvise(at, bytes, libc::MADV_POPULATE_WRITE) };
-    let result = Errno::result(result).map(drop);
-    unmap(at, bytes);
-    result
+/// A whole file in this process's address space, to let its pages be faulted in by several threads at once, without touching
+/// them. An accelerator only: `fallocate` holds the file for each thread in turn, but whatever could not be done here, it
+/// has to do and to report. One mapping serves all threads, since making one waits for every other thread's faults.
+#[derive(Debug)]
+pub struct Window {
+    at: *mut c_void,
+    bytes: usize,
+}
+
+// SAFETY: the address is a number to this type: it is given to the kernel and never followed, and madvise may be called
+// by any number of threads. Only the one owner, in `drop`, ends the mapping.
+unsafe impl Send for Window {}
+// SAFETY: as above.
+unsafe impl Sync for Window {}
+
+impl Window {
+    /// Maps a file, shared and writable; its pages need not be there.
+    pub fn of(file: &File, bytes: u64) -> Result<Self, Errno> {
+        let bytes = usize::try_from(bytes).map_err(|_| Errno::EOVERFLOW)?;
+        Ok(Self { at: map(file, 0, bytes, libc::PROT_READ | libc::PROT_WRITE)?, bytes })
+    }
+
+    /// Lets the pages of a part be faulted in under this thread's policy. Kernels before 5.14 refuse it with `EINVAL`.
+    pub fn populate(&self, offset: u64, bytes: u64) -> Result<(), Errno> {
+        let (offset, bytes) = (offset as usize, bytes as usize);
+        if offset.checked_add(bytes).is_none_or(|end| end > self.bytes) {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the range was seen to lie in this mapping, which nothing refers to. New pages are zero, present ones keep
+        // their content. A page that cannot be had is an error here, and not the signal that touching it would be.
+        let result = unsafe { libc::madvise(self.at.wrapping_byte_add(offset), bytes, libc::MADV_POPULATE_WRITE) };
+        Errno::result(result).map(drop)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        unmap(self.at, self.bytes);
+    }
 }
 
 fn map(file: &File, offset: u64, bytes: usize, protection: libc::c_int) -> Result<*mut c_void, Errno> {
@@ -368,7 +395,8 @@ mod tests {
         use std::os::unix::fs::FileExt;
         let file = file(4096);
         file.set_len(8 * 4096).unwrap();
-        match populate_for_writing(&file, 0, 8 * 4096) {
+        let window = Window::of(&file, 9 * 4096).unwrap();
+        match window.populate(0, 8 * 4096) {
             Err(Errno::EINVAL) => return, // a kernel before 5.14
             result => result.unwrap(),
         }
@@ -377,7 +405,8 @@ mod tests {
         file.read_at(&mut byte, 4095).unwrap();
         assert_eq!(byte, [7]);
         // Beyond the end there is nothing to be had, and no signal either.
-        populate_for_writing(&file, 8 * 4096, 4096).unwrap_err();
+        window.populate(8 * 4096, 4096).unwrap_err();
+        assert_eq!(window.populate(8 * 4096, 8192), Err(Errno::EINVAL), "beyond the mapping");
     }
 
     #[test]

@@ -103,12 +103,12 @@ fn pages_of_1_gib_where_the_kernel_has_them() {
         // Memory in pieces: the other half of the test, which every machine that ran for a while has.
         let answer = answer.refused(
             1,
-            &["node 0: asked for ", "pages of 1GiB, the kernel gave ", "hint: ", "hugepagesz=1G hugepages=0:"],
+            &["node 0: asked for ", "2 pages of 1GiB more, the kernel gave ", "hint: ", "hugepagesz=1G hugepages=0:"],
         );
         assert_eq!(rig.snapshot(), before);
         return skip("pages_of_1_gib_where_the_kernel_has_them", answer.err.trim());
     }
-    assert!(answer.ok().out.contains("1.0_GiB_1: made, 1 pages of 1GiB, all on node 0"));
+    assert!(answer.ok().out.contains("1.0_GiB_1: made, 1 page of 1GiB, all on node 0"));
     assert_eq!(numa_maps(&rig.path("huge/pc1/numa_0/1.0_GiB_1")), "N0=1 kernelpagesize_kB=1048576");
 }
 

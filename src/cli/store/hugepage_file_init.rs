@@ -3,8 +3,8 @@
 use super::super::{Exit, Io};
 use crate::{
     hugepage::{
-        self, InitError, Order, Pattern, Refusal, Report, Target, World, config, init::Talk, look, request::NodeChoice,
-        state, steps::Step,
+        self, InitError, Order, Pattern, Refusal, Report, Target, World, config, init::Talk, look, pool::pages,
+        request::NodeChoice, state, steps::Step,
     },
     sys::{Root, stop::Stop},
     units::Bytes,
@@ -194,8 +194,8 @@ fn write_report(report: &Report, as_json: bool, io: &mut Io) -> Result<()> {
         writeln!(io.out, "{}: was there, verified", path.display())?;
     }
     for file in &report.made {
-        let (path, pages, size, node) = (file.path.display(), file.pages, file.page_bytes, file.node);
-        writeln!(io.out, "{path}: made, {pages} pages of {size}, all on node {node}")?;
+        let (path, pages, size, node) = (file.path.display(), pages(file.pages), file.page_bytes, file.node);
+        writeln!(io.out, "{path}: made, {pages} of {size}, all on node {node}")?;
     }
     Ok(())
 }
