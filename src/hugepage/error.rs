@@ -149,6 +149,9 @@ pub enum InitError {
     Policy(#[from] PolicyError),
     #[error("look where the pages of {} lie: {source}", path.display())]
     Pages { path: PathBuf, source: PagesError },
+    /// Others began to use what was made before it could be taken back.
+    #[error("{cause}\nwhat others use by now stays: {}", what.join("; "))]
+    Stays { cause: Box<InitError>, what: Vec<String> },
     /// The way back met obstacles of its own.
     #[error("{cause}\nand could not be taken back, which the next run will try again: {}", left.join("; "))]
     NotUndone { cause: Box<InitError>, left: Vec<String> },
@@ -174,7 +177,7 @@ impl InitError {
     pub fn shortfall(&self) -> Option<&Shortfall> {
         match self {
             Self::Short(short) => Some(short),
-            Self::NotUndone { cause, .. } => cause.shortfall(),
+            Self::NotUndone { cause, .. } | Self::Stays { cause, .. } => cause.shortfall(),
             _ => None,
         }
     }

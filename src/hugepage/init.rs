@@ -174,12 +174,13 @@ fn take_back_killed(state: &mut State, store: &Store, world: &World) -> Result<O
         let cause = Refusal::Unfinished { run: run.id, pid: run.pid, record: world.state.to_owned() };
         return Err(InitError::NotUndone { cause: Box::new(cause.into()), left: undone.left });
     }
-    state.run = None;
+    undone.settle(state, &run);
     store.save(state)?;
     (world.talk)(Talk::Note(format!(
         "run {} of process {} had been killed: took back {} files and {} pages of it",
         undone.run, undone.pid, undone.files_removed, undone.pages_returned
     )));
+    undone.stays.iter().for_each(|stays| (world.talk)(Talk::Note(format!("what others use by now stays: {stays}"))));
     Ok(Some(undone))
 }
 
@@ -197,15 +198,20 @@ fn carry_out(
     state.run = Some(plan.run);
     let mut work = Work { order, facts, state, store, world };
     let Err(cause) = work.whole(report) else { return Ok(()) };
-    let undone = recover::undo(world.root, work.run());
-    let mut left = undone.left;
-    // Only when all is as it was the record may forget the run.
-    if left.is_empty() {
-        left.extend(store.save(&before).err().map(|error| error.to_string()));
+    let mut undone = recover::undo(world.root, work.run());
+    // Only when nothing is left to be taken back the record may forget the run.
+    if undone.left.is_empty() {
+        let mut after = before;
+        undone.settle(&mut after, work.run());
+        undone.left.extend(store.save(&after).err().map(|error| error.to_string()));
     }
-    match left.is_empty() {
+    let cause = match undone.stays.is_empty() {
+        true => cause,
+        false => InitError::Stays { cause: Box::new(cause), what: undone.stays },
+    };
+    match undone.left.is_empty() {
         true => Err(cause),
-        false => Err(InitError::NotUndone { cause: Box::new(cause), left }),
+        false => Err(InitError::NotUndone { cause: Box::new(cause), left: undone.left }),
     }
 }
 

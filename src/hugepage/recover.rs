@@ -7,8 +7,15 @@
 //!
 //! Each part may be done already, half done, or never begun, so every step looks first, and all of it may be repeated. A step
 //! that fails does not keep the others from being tried; what could not be taken back is told, and the record stays.
+//!
+//! A mount that others use by now (a file of theirs, a shell that stands in it) is theirs to leave: it stays, and is from
+//! then on a mount that this tool made, instead of one that keeps every further run from beginning.
 
-use super::{error::InitError, mounts, pool, state::Run};
+use super::{
+    error::InitError,
+    mounts, pool,
+    state::{MadeMount, Run, State},
+};
 use crate::sys::{Root, hugetlbfs, mount};
 use serde::Serialize;
 
@@ -23,6 +30,10 @@ pub struct Undone {
     pub pages_returned: u64,
     #[serde(skip)]
     pub left: Vec<String>,
+    /// What others use by now.
+    pub stays: Vec<String>,
+    #[serde(skip)]
+    mount: Option<MadeMount>,
 }
 
 /// Takes back whatever a run changed: files, folders, mount, pools, in this order, since each holds the next.
@@ -36,6 +47,15 @@ pub fn undo(root: &Root, run: &Run) -> Undone {
 }
 
 impl Undone {
+    /// What the record says afterwards: nothing of the run, but a mount of it that stays.
+    pub fn settle(&self, state: &mut State, run: &Run) {
+        state.run = None;
+        if let Some(mount) = &self.mount {
+            state.mounts.push(mount.clone());
+            state.points.extend(run.points.iter().cloned());
+        }
+    }
+
     fn note<T>(&mut self, result: Result<T, impl Into<InitError>>) -> Option<T> {
         result.map_err(|error| self.left.push(error.into().to_string())).ok()
     }
@@ -62,8 +82,11 @@ impl Undone {
         if let Some(made) = &run.mount
             && let Some(mounts) = self.note(mount::mounts(root))
             && mounts::with_source(&mounts, &made.at, &made.source).is_some()
+            && let Err(error) = hugetlbfs::unmount(root, &made.at)
         {
-            self.note(hugetlbfs::unmount(root, &made.at));
+            self.stays.push(error.to_string());
+            self.mount = Some(made.clone());
+            return;
         }
         for point in run.points.iter().rev() {
             self.note(hugetlbfs::remove_folder(root, point));
