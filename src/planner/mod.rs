@@ -11,6 +11,7 @@
 mod capacity;
 mod profile;
 mod render;
+pub mod sealcalc;
 
 pub use capacity::{Bottleneck, Capacity, Limits};
 pub use profile::{Profile, Stage, StageCost, profile};

@@ -3,6 +3,8 @@
 mod command;
 mod file;
 mod random;
+mod sealcalc;
+mod stepper;
 
 use damocles_worker::{
     hwinfo,
