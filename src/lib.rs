@@ -65,6 +65,7 @@ pub mod cli;
 pub mod hwinfo;
 pub mod machine;
 pub mod planner;
+pub mod profile;
 pub mod runtime;
 pub mod sys;
 pub mod units;
