@@ -10,6 +10,7 @@ pub mod hwinfo_cpuset;
 pub mod man;
 pub mod params;
 pub mod plan;
+pub mod plan_simulate;
 pub mod sealcalc;
 
 use anyhow::Result;

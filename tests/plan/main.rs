@@ -2,8 +2,11 @@
 
 mod command;
 mod file;
+mod fixtures;
+mod machines;
 mod random;
 mod sealcalc;
+mod simulate;
 mod stepper;
 
 use damocles_worker::{
