@@ -11,6 +11,8 @@
 mod capacity;
 mod profile;
 mod render;
+pub mod sealcalc;
+pub mod simulate;
 
 pub use capacity::{Bottleneck, Capacity, Limits};
 pub use profile::{Profile, Stage, StageCost, profile};

@@ -2,7 +2,12 @@
 
 mod command;
 mod file;
+mod fixtures;
+mod machines;
 mod random;
+mod sealcalc;
+mod simulate;
+mod stepper;
 
 use damocles_worker::{
     hwinfo,
