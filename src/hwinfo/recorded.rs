@@ -149,7 +149,7 @@ fn fill_devices(machine: &mut Machine, topology: &Topology, names: &Root, misses
         .iter()
         .copied()
         .chain(network.iter().filter_map(|nic| pci_of(nic)))
-        .filter(|object| info(object, "PCIDevice").is_none())
+        .filter(|object| info(object, "PCIDevice").is_none() || info(object, "PCIVendor").is_none())
         .filter_map(|object| pci(object).map(ids))
         .collect();
     let names = facts::pci_names(names, &wanted, misses);

@@ -68,7 +68,7 @@ fn captured_without_frequencies(root: &Root) -> bool {
 fn parse(text: &str) -> CpuInfo {
     let mut models: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     let mut features: Option<BTreeSet<&str>> = None;
-    let mut architecture = None;
+    let (mut architecture, mut before) = (None, None);
     for block in text.split("\n\n") {
         let fields: BTreeMap<&str, &str> = block
             .lines()
@@ -80,6 +80,10 @@ fn parse(text: &str) -> CpuInfo {
             models.entry(model).or_default().push(cpu);
         }
         let own = fields.get("flags").or_else(|| fields.get("Features"));
+        // Mostly each CPU has the list of the one before it, of a hundred words and more.
+        if std::mem::replace(&mut before, Some(own.copied())) == Some(own.copied()) {
+            continue;
+        }
         let own: BTreeSet<&str> = own.map(|words| words.split_whitespace().collect()).unwrap_or_default();
         if own.contains("lm") {
             architecture = Some("x86_64");

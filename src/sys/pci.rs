@@ -6,7 +6,12 @@ use super::{
     root::{ReadError, Root},
 };
 use crate::units::NodeId;
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    path::Path,
+};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 
@@ -125,34 +130,83 @@ impl Names {
 /// The names of these devices, from the PCI id list of this host.
 pub fn names(root: &Root, wanted: &[Ids]) -> Result<Names, HostError> {
     for path in ID_LISTS {
-        if let Some(text) = root.read_some(path)? {
-            return Ok(named(&text, wanted));
-        }
+        let file = match root.open(path) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        return named(file, wanted).map_err(|source| HostError::odd(root, path, source.to_string()));
     }
     Err(HostError::odd(root, ID_LISTS[0], "there is no PCI id list; install the Debian package pci.ids"))
 }
 
 /// `10de  NVIDIA Corporation`, below it, after a tab, `2204  GA102 [GeForce RTX 3090]`; then classes (`C 00 …`).
-fn named(text: &str, wanted: &[Ids]) -> Names {
+/// The list has a million bytes and is sorted by vendor: reading all of it takes longer than all else that is done for
+/// a small machine.
+fn named(list: File, wanted: &[Ids]) -> io::Result<Names> {
+    let length = list.metadata()?.len();
+    let mut list = BufReader::new(list);
     let mut names = Names::default();
-    let mut vendor = None;
-    for line in text.lines() {
-        if line.starts_with("C ") {
-            break;
-        }
-        if let Some(line) = line.strip_prefix('\t') {
-            let (Some(vendor), Some((device, name))) = (vendor, entry(line)) else { continue };
-            if wanted.contains(&(vendor, device)) {
-                names.devices.insert((vendor, device), name.to_owned());
+    for vendor in wanted.iter().map(|ids| ids.0).collect::<BTreeSet<_>>() {
+        let at = near_vendor(&mut list, length, vendor)?;
+        list.seek(SeekFrom::Start(at))?;
+        let mut current = None;
+        while let Some(line) = line(&mut list)? {
+            if let Some(device) = line.strip_prefix('\t') {
+                let Some((device, name)) = entry(device).filter(|_| current == Some(vendor)) else { continue };
+                if wanted.contains(&(vendor, device)) {
+                    names.devices.insert((vendor, device), name.to_owned());
+                }
+            } else if let Some((id, name)) = entry(&line) {
+                current = Some(id);
+                if id == vendor {
+                    names.vendors.insert(id, name.to_owned());
+                }
             }
-        } else if let Some((id, name)) = entry(line) {
-            vendor = wanted.iter().any(|ids| ids.0 == id).then_some(id);
-            if vendor.is_some() {
-                names.vendors.insert(id, name.to_owned());
+            if line.starts_with("C ") || current > Some(vendor) {
+                break;
             }
         }
     }
-    names
+    Ok(names)
+}
+
+/// A place from which a vendor's line is not far.
+fn near_vendor(list: &mut BufReader<File>, length: u64, vendor: u16) -> io::Result<u64> {
+    const NEAR_BYTES: u64 = 4096;
+    let (mut low, mut high) = (0, length);
+    while high - low > NEAR_BYTES {
+        let middle = low + (high - low) / 2;
+        match next_vendor(list, middle)? {
+            Some((at, found)) if found <= vendor && at < high => low = at,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The first line of a vendor at or behind a place, and where it begins. None behind the last.
+fn next_vendor(list: &mut BufReader<File>, from: u64) -> io::Result<Option<(u64, u16)>> {
+    // To the end of the line before, or of the one that the place is in.
+    let mut at = from - 1;
+    list.seek(SeekFrom::Start(at))?;
+    at += list.skip_until(b'\n')? as u64;
+    loop {
+        let Some(line) = line(list)? else { return Ok(None) };
+        if line.starts_with("C ") {
+            return Ok(None);
+        }
+        if let Some((vendor, _)) = entry(&line) {
+            return Ok(Some((at, vendor)));
+        }
+        at += line.len() as u64;
+    }
+}
+
+/// The next line with its end. Names are UTF-8; where one is not, its other letters are kept.
+fn line(list: &mut BufReader<File>) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let length = list.read_until(b'\n', &mut bytes)?;
+    Ok((length > 0).then(|| String::from_utf8(bytes).unwrap_or_else(|odd| odd.to_string())))
 }
 
 fn entry(line: &str) -> Option<(u16, &str)> {
@@ -228,6 +282,33 @@ mod tests {
         assert_eq!(found.device((0x10de, 0x2204)), Some("GA102 [GeForce RTX 3090]"));
         assert_eq!(found.device((0x10de, 0x2206)), None);
         assert_eq!((found.vendor((0x1a03, 0xffff)).is_some(), found.device((0x1a03, 0xffff))), (true, None));
+    }
+
+    /// Every vendor of a long list, and vendors that it has not: the search lands before, in and behind each.
+    #[test]
+    fn every_vendor_of_a_long_list_is_found() {
+        let mut list = String::from("# a comment\n\n");
+        let devices = |vendor: u16| if vendor == 0x8086 { 3000 } else { vendor % 7 };
+        for vendor in (0x0010..0xff00u16).step_by(0x17).chain([0x8086, 0xfff0]).collect::<BTreeSet<_>>() {
+            list += &format!("{vendor:04x}  Vendor {vendor}\n");
+            for device in 0..devices(vendor) {
+                list += &format!("\t{device:04x}  Device {device} of {vendor}\n\t\t1043 87d1  Board\n");
+            }
+        }
+        list += "C 03  Display controller\n\t00  VGA\n";
+        let (_dir, root) = tree(&[("usr/share/misc/pci.ids", &list)]);
+        let known = |ids: Ids| {
+            let found = names(&root, &[ids]).unwrap();
+            (found.vendor(ids).map(str::to_owned), found.device(ids).map(str::to_owned))
+        };
+        for vendor in (0x0010..0xff00u16).step_by(0x17 * 31).chain([0x0010, 0x8086, 0xfff0]) {
+            let last = devices(vendor).checked_sub(1);
+            let device = last.map(|device| format!("Device {device} of {vendor}"));
+            assert_eq!(known((vendor, last.unwrap_or(9))), (Some(format!("Vendor {vendor}")), device), "{vendor:04x}");
+            assert_eq!(known((vendor + 1, 0)), (None, None));
+        }
+        assert_eq!(known((0xffff, 0)), (None, None));
+        assert_eq!(known((0x0000, 0)), (None, None));
     }
 
     #[test]

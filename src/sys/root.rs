@@ -3,17 +3,24 @@
 //! A captured tree is a stranger's: nothing outside it is read, wherever its links lead. What it does not hold says
 //! nothing about its host, and a file of no bytes is one that could not be read when it was captured.
 
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Where a host's files begin. Paths inside it are written as on the host.
 #[derive(Clone, Debug)]
 pub struct Root {
     place: PathBuf,
-    is_captured: bool,
+    /// Of a captured tree its folder.
+    captured: Option<Arc<File>>,
 }
 
 /// A file of the host that could not be read, and why.
@@ -29,16 +36,18 @@ pub struct ReadError {
 impl Root {
     /// A root at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { place: path.into(), is_captured: false }
+        Self { place: path.into(), captured: None }
     }
 
     /// A captured tree at `path`.
     pub fn captured(path: impl Into<PathBuf>) -> io::Result<Self> {
-        Ok(Self { place: path.into().canonicalize()?, is_captured: true })
+        let place = path.into().canonicalize()?;
+        let folder = File::open(&place)?;
+        Ok(Self { place, captured: Some(Arc::new(folder)) })
     }
 
     pub fn is_captured(&self) -> bool {
-        self.is_captured
+        self.captured.is_some()
     }
 
     /// The real path of a host path such as `/sys/devices`.
@@ -49,11 +58,11 @@ impl Root {
 
     /// A host path as messages name it.
     pub fn shown(&self, host_path: impl AsRef<Path>) -> PathBuf {
-        if self.is_captured { Path::new("/").join(host_path) } else { self.path(host_path) }
+        if self.is_captured() { Path::new("/").join(host_path) } else { self.path(host_path) }
     }
 
     fn error(&self, host_path: impl AsRef<Path>, source: io::Error) -> ReadError {
-        ReadError { path: self.shown(host_path), source, is_captured: self.is_captured }
+        ReadError { path: self.shown(host_path), source, is_captured: self.is_captured() }
     }
 
     /// That there is nothing at a path.
@@ -64,20 +73,39 @@ impl Root {
     /// The real path, and that it is inside of what was captured.
     fn inside(&self, host_path: &Path) -> io::Result<PathBuf> {
         let path = self.path(host_path);
-        if self.is_captured && !path.canonicalize()?.starts_with(&self.place) {
-            return Err(io::Error::other("the link leads out of the root"));
+        if self.is_captured() && !path.canonicalize()?.starts_with(&self.place) {
+            return Err(leads_out());
         }
         Ok(path)
+    }
+
+    /// The kernel itself keeps to the tree, where it is of 5.6 or later and nobody forbids the call: that takes a fifth
+    /// of the time that following each link takes.
+    fn open_inside(&self, host_path: &Path) -> io::Result<File> {
+        let Some(folder) = &self.captured else { return File::open(self.path(host_path)) };
+        let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_BENEATH);
+        match openat2(folder, host_path.strip_prefix("/").unwrap_or(host_path), how) {
+            Ok(file) => Ok(file.into()),
+            Err(Errno::EXDEV) => Err(leads_out()),
+            Err(Errno::ENOSYS | Errno::EPERM) => File::open(self.inside(host_path)?),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// A file, opened for reading.
+    pub fn open(&self, host_path: impl AsRef<Path>) -> Result<File, ReadError> {
+        self.open_inside(host_path.as_ref()).map_err(|source| self.error(host_path, source))
     }
 
     /// The trimmed text of a file.
     pub fn read(&self, host_path: impl AsRef<Path>) -> Result<String, ReadError> {
         let host_path = host_path.as_ref();
-        match self.inside(host_path).and_then(fs::read_to_string) {
-            Ok(text) if text.is_empty() && self.is_captured => Err(self.absent(host_path)),
+        let mut text = String::new();
+        match self.open_inside(host_path).and_then(|mut file| file.read_to_string(&mut text)) {
+            Ok(0) if self.is_captured() => Err(self.absent(host_path)),
             // hwloc's older tools wrote the end of the kernel's buffer too.
-            Ok(text) if self.is_captured => Ok(text.trim_end_matches('\0').trim().to_owned()),
-            Ok(text) => Ok(text.trim().to_owned()),
+            Ok(_) if self.is_captured() => Ok(text.trim_end_matches('\0').trim().to_owned()),
+            Ok(_) => Ok(text.trim().to_owned()),
             Err(source) => Err(self.error(host_path, source)),
         }
     }
@@ -94,7 +122,7 @@ impl Root {
     pub fn follow(&self, host_path: impl AsRef<Path>) -> Result<PathBuf, ReadError> {
         let follow = || -> io::Result<PathBuf> {
             let (root, real) = (self.place.canonicalize()?, self.path(&host_path).canonicalize()?);
-            let inside = real.strip_prefix(&root).map_err(|_| io::Error::other("the link leads out of the root"))?;
+            let inside = real.strip_prefix(&root).map_err(|_| leads_out())?;
             Ok(Path::new("/").join(inside))
         };
         follow().map_err(|source| self.error(&host_path, source))
@@ -119,11 +147,15 @@ impl Root {
         let names = self.names(host_path)?;
         let file_system = |path: &str| fs::metadata(self.path(path)).map(|found| found.dev());
         let is_covered = || matches!((file_system(host_path), file_system("/sys")), (Ok(own), Ok(sys)) if own != sys);
-        if names.is_empty() && !self.is_captured && is_covered() {
+        if names.is_empty() && !self.is_captured() && is_covered() {
             return Err(self.error(host_path, io::Error::other("something is mounted over it, as containers do")));
         }
         Ok(names)
     }
+}
+
+fn leads_out() -> io::Error {
+    io::Error::other("the link leads out of the root")
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ fn host() -> Vec<(String, String)> {
         ("proc/sys/kernel/numa_balancing", "1"),
         ("proc/meminfo", "MemTotal: 1 kB\nSwapTotal: 8388608 kB\nSwapFree: 6291456 kB\nHugepagesize: 2048 kB"),
         ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never"),
-        ("usr/share/misc/pci.ids", "10de  NVIDIA Corporation\n\t2204  GA102 [GeForce RTX 3090]\n1a03  ASPEED Technology, Inc.\n\t2000  ASPEED Graphics Family\n1002  Advanced Micro Devices, Inc. [AMD/ATI]\n\t740f  Aldebaran [Instinct MI210]\n15b3  Mellanox Technologies\n\t1017  MT27800 Family [ConnectX-5]"),
+        ("usr/share/misc/pci.ids", "1002  Advanced Micro Devices, Inc. [AMD/ATI]\n\t740f  Aldebaran [Instinct MI210]\n10de  NVIDIA Corporation\n\t2204  GA102 [GeForce RTX 3090]\n15b3  Mellanox Technologies\n\t1017  MT27800 Family [ConnectX-5]\n1a03  ASPEED Technology, Inc.\n\t2000  ASPEED Graphics Family"),
         ("proc/self/limits", "Limit    Soft Limit  Hard Limit Units\nMax open files   1024    524288    files\nMax locked memory    8388608   unlimited  bytes"),
         ("proc/self/mountinfo", "22 1 8:1 / /boot rw - ext4 /dev/sda1 rw\n23 1 253:0 / /data ro,noatime - xfs /dev/mapper/vg-data rw\n24 1 0:9 / /mnt/huge rw - hugetlbfs none rw,pagesize=1024M\n25 1 0:10 / /dev/hugepages rw - hugetlbfs none rw\n26 1 0:11 / /proc rw - proc proc rw"),
         ("sys/block/sda/size", "1000000000"),
