@@ -244,6 +244,25 @@ fn cores_of_two_kinds_are_told_apart() {
     assert_eq!(names, ["slower core", "faster core"]);
 }
 
+/// As any hwloc program, hwinfo shows what the environment points hwloc at, and nothing of this host.
+#[test]
+fn an_export_that_the_environment_names_is_read_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.xml");
+    std::fs::write(&path, export(WHOLE, RELATIONS)).unwrap();
+    let shown = |arguments: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("damocles-worker-util"));
+        command.args(["hwinfo", "--json"]).args(arguments);
+        if arguments.is_empty() {
+            command.env("HWLOC_XMLFILE", &path);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(shown(&[]), shown(&["--from", path.to_str().unwrap()]));
+}
+
 fn full(arguments: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.xml");
