@@ -27,6 +27,13 @@ const ABSENT: &str = "-";
 
 /// Writes every section, in the order in which operators ask.
 pub fn write_tables(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
+    // Standard output passes on every line.
+    let mut text = Vec::new();
+    sections(machine, &mut text)?;
+    out.write_all(&text)
+}
+
+fn sections(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
     if let Some(cpu) = &machine.cpu {
         section(out, "Processor", &processor(machine, cpu))?;
     }
