@@ -11,6 +11,7 @@ pub mod man;
 pub mod params;
 pub mod plan;
 pub mod plan_simulate;
+pub mod plan_verify;
 pub mod sealcalc;
 pub mod store;
 

@@ -1,6 +1,6 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io, plan_simulate};
+use super::{Exit, Io, plan_simulate, plan_verify};
 use crate::{
     planner::{self, Attached, Manager, Plan, PlanError, Site, Target},
     units::{Rate, SectorSize},
@@ -32,6 +32,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Simulate(plan_simulate::Args),
+    Verify(plan_verify::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +74,7 @@ struct PlanArgs {
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match args.command {
         Some(Command::Simulate(simulate)) => plan_simulate::run(&simulate, io),
+        Some(Command::Verify(verify)) => plan_verify::run(&verify, io),
         None => plan(&args.plan, io),
     }
 }

@@ -13,6 +13,7 @@ mod profile;
 mod render;
 pub mod sealcalc;
 pub mod simulate;
+pub mod verify;
 
 pub use capacity::{Bottleneck, Capacity, Limits};
 pub use profile::{Profile, Stage, StageCost, profile};

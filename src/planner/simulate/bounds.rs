@@ -3,7 +3,7 @@
 //! A station with room for N tasks of T minutes passes N/T sectors a minute at most, N threads whose sectors take T
 //! from end to end finish N/T, and whatever several stations share (a lock, a GPU, cores) is there once for all of them.
 
-use super::line::{Line, Server, Wait};
+use super::line::{Line, MINUTE, Server, Wait};
 use serde::Serialize;
 
 /// The most that a part lets pass.
@@ -13,11 +13,14 @@ pub struct Bound {
     pub sectors_per_day: f64,
 }
 
+/// The name of the bound that sealing threads set.
+pub const THREADS: &str = "sealing threads";
+
 const DAY_MS: f64 = 86_400_000.0;
 
 /// Every bound that is finite, the tightest first.
-pub(super) fn bounds(line: &Line) -> Vec<Bound> {
-    let mut bounds = vec![("sealing threads".to_owned(), line.threads.len() as f64 / cycle_ms(line))];
+pub fn bounds(line: &Line) -> Vec<Bound> {
+    let mut bounds = vec![(THREADS.to_owned(), line.threads.len() as f64 / cycle_ms(line))];
     for (i, station) in line.stations.iter().enumerate() {
         bounds.push((station_name(line, i), station_rate(line, i)));
         if station.stagger_ms > 0.0 {
@@ -36,7 +39,12 @@ pub(super) fn bounds(line: &Line) -> Vec<Bound> {
     bounds
 }
 
-/// A sector's way without any queue.
+/// A sector's way without any queue, in minutes.
+pub fn cycle_minutes(line: &Line) -> f64 {
+    cycle_ms(line) / MINUTE
+}
+
+/// The same in milliseconds.
 pub(super) fn cycle_ms(line: &Line) -> f64 {
     let fastest = |station: usize| fold_min(line.stations[station].servers.iter().map(|server| server.duration.ms));
     let mut total = line.turnaround_ms;

@@ -53,7 +53,7 @@ pub struct StationTally {
 pub fn run(line: &Line, until_ms: f64, counted_from_ms: f64, chance: Option<Chance>) -> Tally {
     let mut engine = Engine::new(line, counted_from_ms, chance);
     for thread in 0..line.threads.len() {
-        engine.enter(thread as u16, 0);
+        engine.enter(thread as u32, 0);
     }
     engine.dispatch_all();
     while let Some((at, event)) = engine.next().filter(|(at, _)| *at <= until_ms) {
@@ -68,7 +68,7 @@ pub fn run(line: &Line, until_ms: f64, counted_from_ms: f64, chance: Option<Chan
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A thread's task in its station, or its wait, is over.
-    Over(u16),
+    Over(u32),
     /// A station's stagger has passed.
     Wake(u8),
 }
@@ -108,7 +108,7 @@ struct Level {
 #[derive(Clone, Copy, Default)]
 struct Thread {
     station: u8,
-    server: u8,
+    server: u32,
     arrived: f64,
     waits: bool,
     landed: f64,
@@ -116,7 +116,7 @@ struct Thread {
 
 #[derive(Default)]
 struct StationState {
-    queue: VecDeque<u16>,
+    queue: VecDeque<u32>,
     running: u32,
     at_server: Vec<u32>,
     last_start: f64,
@@ -129,7 +129,7 @@ struct Pool {
     demand: f64,
     clock: f64,
     since: f64,
-    tasks: BinaryHeap<Reverse<(At, u32, u16)>>,
+    tasks: BinaryHeap<Reverse<(At, u32, u32)>>,
 }
 
 impl Pool {
@@ -258,7 +258,7 @@ impl<'l> Engine<'l> {
     }
 
     /// The wait before `station` is over.
-    fn after_wait(&mut self, thread: u16, station: u8) {
+    fn after_wait(&mut self, thread: u32, station: u8) {
         let arrived_at = match station as usize == self.line.stations.len() {
             true => self.finish(thread),
             false => {
@@ -270,7 +270,7 @@ impl<'l> Engine<'l> {
     }
 
     /// To `station`, or to the wait before it. The stations at which somebody arrived, as bits.
-    fn go_on(&mut self, thread: u16, station: u8) -> u16 {
+    fn go_on(&mut self, thread: u32, station: u8) -> u16 {
         self.threads[thread as usize].station = station;
         if let Some(wait) = self.wait_before[station as usize] {
             let until = self.wait_ends(thread, wait);
@@ -285,7 +285,7 @@ impl<'l> Engine<'l> {
         1 << station
     }
 
-    fn wait_ends(&mut self, thread: u16, wait: usize) -> f64 {
+    fn wait_ends(&mut self, thread: u32, wait: usize) -> f64 {
         let level = self.wait_levels[wait];
         let ms = level.ms * self.draw(level.task);
         let poll = self.line.threads[thread as usize];
@@ -302,7 +302,7 @@ impl<'l> Engine<'l> {
     }
 
     /// A sector has ended: its thread begins the next one.
-    fn finish(&mut self, thread: u16) -> u16 {
+    fn finish(&mut self, thread: u32) -> u16 {
         self.tally.finished.push(self.now);
         if self.line.turnaround_ms > 0.0 {
             self.threads[thread as usize] = Thread { waits: true, ..Thread::default() };
@@ -313,7 +313,7 @@ impl<'l> Engine<'l> {
         1
     }
 
-    fn enter(&mut self, thread: u16, station: u8) {
+    fn enter(&mut self, thread: u32, station: u8) {
         let state = &mut self.threads[thread as usize];
         (state.station, state.arrived) = (station, self.now);
         self.count(station as usize);
@@ -381,7 +381,7 @@ impl<'l> Engine<'l> {
         let tally = &mut self.tally.stations[station];
         tally.started += u64::from(self.now >= self.counted_from);
         tally.most = tally.most.max(state.running);
-        self.threads[thread as usize].server = server as u8;
+        self.threads[thread as usize].server = server as u32;
         let plan = &self.line.stations[station].servers[server];
         for lock in &plan.locks {
             self.count_lock(*lock);
@@ -401,7 +401,7 @@ impl<'l> Engine<'l> {
         }
     }
 
-    fn end_task(&mut self, thread: u16, station: usize) {
+    fn end_task(&mut self, thread: u32, station: usize) {
         self.count(station);
         let server = self.threads[thread as usize].server as usize;
         let state = &mut self.stations[station];

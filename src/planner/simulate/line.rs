@@ -248,7 +248,19 @@ impl<'a> Builder<'a> {
         locks.sort_unstable();
         let Some(stage) = stage else { return Ok(vec![self.transfer(path, processor.concurrent, locks)]) };
         if let Some(bin) = &processor.bin {
-            self.notes.push(format!("{path} runs {}: it is taken to be as fast as the built-in one", bin.display()));
+            let is_elsewhere =
+                processor.cgroup.cpuset.is_none() && !processor.envs.contains_key("CUDA_VISIBLE_DEVICES");
+            let as_what = if is_elsewhere {
+                "to work elsewhere, on a GPU of the usual speed"
+            } else {
+                "to be as fast as the built-in one"
+            };
+            self.notes.push(format!("{path} runs {}: it is taken {as_what}", bin.display()));
+            if is_elsewhere {
+                let cost = self.cost(stage, Some("a GPU elsewhere"))?;
+                let duration = duration(&cost, cost.cores());
+                return Ok(vec![Server { path, concurrent: processor.concurrent, locks, duration, pool: None }]);
+            }
         }
         if stage == Stage::Pc1 && binds(processor, self.question.prover) {
             return self.bound_servers(path, processor, limit, &locks);
@@ -326,7 +338,7 @@ impl<'a> Builder<'a> {
         own_cores: Option<f64>,
         gpu: Option<GpuUse>,
     ) -> Result<Server, SimulationError> {
-        let cost = self.cost(stage, gpu.as_ref())?;
+        let cost = self.cost(stage, gpu.as_ref().map(|gpu| gpu.name.as_str()))?;
         let most = (self.pool_cores as u32).max(1).min(cost.cores().max(1));
         // Without a cpuset it works where there is room; a GPU's tasks wait for the GPU, not for cores.
         let pool = match (&gpu, own_cores) {
@@ -344,7 +356,7 @@ impl<'a> Builder<'a> {
         Ok(Server { path, concurrent, locks, duration, pool })
     }
 
-    fn cost(&self, stage: Stage, gpu: Option<&GpuUse>) -> Result<Cost, SimulationError> {
+    fn cost(&self, stage: Stage, gpu: Option<&str>) -> Result<Cost, SimulationError> {
         let Question { machine, profile, prover, suite, ghz, .. } = *self.question;
         let sha = match machine.pc1_capable().answer {
             crate::machine::Answer::Yes => Some(true),
@@ -359,7 +371,7 @@ impl<'a> Builder<'a> {
             cpu: machine.cpu_model(),
             ghz,
             sha,
-            gpu: gpu.map(|gpu| gpu.name.as_str()),
+            gpu,
             static_tree_d: self.static_tree_d,
         };
         profile.lookup(&question).ok_or(SimulationError::NoRow { stage, sector_size: self.sector_size })
@@ -497,7 +509,7 @@ impl<'a> Gpus<'a> {
             _ => false,
         };
         let there = match &self.machine.gpus {
-            Some(_) => self.machine.compute_gpus().len(),
+            Some(_) => cuda_gpus(self.machine).len(),
             // A description that does not tell its GPUs is believed to have those that the file names.
             None => usize::MAX,
         };
@@ -513,7 +525,7 @@ impl<'a> Gpus<'a> {
     fn of_processor(&self, stage: Stage, processor: &Processor) -> Option<GpuUse> {
         let devices = self.devices(stage, processor)?;
         let group = self.groups.iter().position(|group| group.devices.contains(&devices[0]))?;
-        let told: Vec<&Gpu> = self.machine.compute_gpus();
+        let told = cuda_gpus(self.machine);
         let name = told.get(devices[0]).map_or("a GPU that the machine does not tell", |gpu| &gpu.name);
         Some(GpuUse { group, name: name.to_owned() })
     }
@@ -521,6 +533,14 @@ impl<'a> Gpus<'a> {
     fn all(&self) -> Option<GpuUse> {
         self.of_processor(Stage::C2, &Processor::default())
     }
+}
+
+/// NVIDIA's, in the order of their bus addresses, as `CUDA_DEVICE_ORDER=PCI_BUS_ID` counts them.
+fn cuda_gpus(machine: &Machine) -> Vec<&Gpu> {
+    let mut gpus = machine.compute_gpus();
+    gpus.retain(|gpu| gpu.vendor_id.as_deref() == Some("10de"));
+    gpus.sort_by(|a, b| a.pci_address.cmp(&b.pci_address));
+    gpus
 }
 
 fn group_name(devices: &[usize]) -> String {

@@ -21,7 +21,7 @@ mod engine;
 mod forecast;
 mod line;
 
-pub use bounds::Bound;
+pub use bounds::{Bound, THREADS, bounds, cycle_minutes};
 pub use chance::Chance;
 pub use engine::{Tally, run};
 pub use forecast::{Forecast, Lock, OneMore, Range, StageUse, forecast};
