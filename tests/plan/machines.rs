@@ -105,13 +105,13 @@ pub fn with_disks(mut machine: Machine, disks: &[(&str, &str, Bytes)]) -> Machin
         size_bytes: Some(*size),
         kind: DiskKind::Nvme,
         node: Some(NodeId(0)),
-        mounts: vec![Mount {
+        mounts: Some(vec![Mount {
             path: (*path).into(),
             filesystem: "xfs".into(),
             read_only: false,
             total_bytes: Some(*size),
             free_bytes: None,
-        }],
+        }]),
     };
     machine.disks = Some(disks.iter().map(disk).collect());
     machine.unreadable.retain(|missed| missed.what != "disks");

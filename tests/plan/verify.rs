@@ -409,12 +409,14 @@ fn what_a_machine_does_not_have_or_allow_is_found() {
     assert!(words(find(&forbidden, "forbidden-cpu")).contains("1 CPU (3) is forbidden by a cgroup"));
     let small_gpu = with(&|machine| machine.gpus.as_mut().unwrap()[0].memory_bytes = Some(Bytes::gib(8)));
     assert!(words(find(&small_gpu, "gpu-memory")).contains("c2 of 32GiB sectors takes 10 GiB"));
-    let full = with(&|machine| machine.disks.as_mut().unwrap()[0].mounts[0].total_bytes = Some(Bytes::tib(3)));
+    let full = with(&|machine| {
+        machine.disks.as_mut().unwrap()[0].mounts.as_mut().unwrap()[0].total_bytes = Some(Bytes::tib(3))
+    });
     assert!(words(find(&full, "no-room")).contains("keep at most 6 there"), "{:#?}", full.findings);
     assert!(!full.good);
     let slow = with(&|machine| machine.disks.as_mut().unwrap()[0].kind = DiskKind::Hdd);
     assert!(slow.good && codes(&slow, Severity::Warning).contains(&"slow-disk"));
-    let read_only = with(&|machine| machine.disks.as_mut().unwrap()[0].mounts[0].read_only = true);
+    let read_only = with(&|machine| machine.disks.as_mut().unwrap()[0].mounts.as_mut().unwrap()[0].read_only = true);
     assert!(errors(&read_only).contains(&"read-only"));
     let old = with(&|machine| machine.cpu.as_mut().unwrap().features = vec!["avx2".into()]);
     assert!(codes(&old, Severity::Warning).contains(&"no-sha"));
@@ -447,7 +449,7 @@ fn memory_counts_what_may_run_at_once_and_no_more() {
 #[test]
 fn hugepages_are_pc1s_or_lost() {
     let mut machine = quad();
-    let pool = PagePool { page_bytes: Bytes::gib(1), pages: 128, free: 128, surplus: 0 };
+    let pool = PagePool { page_bytes: Bytes::gib(1), pages: 128, free: Some(128), surplus: Some(0) };
     fn first_node(part: &mut damocles_worker::machine::Part) -> Option<&mut damocles_worker::machine::NumaNode> {
         part.nodes.first_mut().or_else(|| part.parts.iter_mut().find_map(first_node))
     }

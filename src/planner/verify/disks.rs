@@ -89,7 +89,7 @@ fn size(disk: &Disk, mount: &Mount) -> Option<Bytes> {
 
 /// The innermost mount around a path.
 fn mount_of<'d>(disks: &'d [Disk], path: &Path) -> Option<(&'d Disk, &'d Mount)> {
-    let mounts = disks.iter().flat_map(|disk| disk.mounts.iter().map(move |mount| (disk, mount)));
+    let mounts = disks.iter().flat_map(|disk| disk.mounts.iter().flatten().map(move |mount| (disk, mount)));
     let around = mounts.filter(|(_, mount)| path.starts_with(&mount.path));
     around.max_by_key(|(_, mount)| Path::new(&mount.path).components().count())
 }
