@@ -13,9 +13,8 @@ pub use hwlocality::{
         TopologyObject,
         attributes::{DownstreamAttributes, ObjectAttributes, PCIDeviceAttributes},
         distance::{Distances as TopologyDistances, DistancesKind},
-        types::{CacheType, OSDeviceType, ObjectType},
+        types::{BridgeType, CacheType, OSDeviceType, ObjectType},
     },
-    topology::export::xml::XMLExportFlags,
 };
 
 use super::ffi::environment::Setting;
