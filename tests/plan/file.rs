@@ -1,9 +1,9 @@
 //! The rendered worker.toml: whole once, then what changes with each choice, and what is refused.
 
-use crate::{machine, site, target};
+use crate::{machine, plan, site, target};
 use damocles_worker::{
     machine::Machine,
-    planner::{Attached, Manager, PlanError, Site, plan},
+    planner::{Attached, Manager, PlanError, Site},
     worker_config::{self, RpcClient, WorkerConfig},
 };
 use insta::assert_snapshot;

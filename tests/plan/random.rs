@@ -1,8 +1,8 @@
 //! Any machine, any target: either a file that loads clean, or a refusal that says why.
 
-use crate::{machine, site};
+use crate::{machine, plan, site};
 use damocles_worker::{
-    planner::{PlanError, Target, plan},
+    planner::{PlanError, Target},
     units::{Bytes, Period, Rate, SectorSize},
     worker_config,
 };
