@@ -46,9 +46,8 @@ fn nearest(near: &[String]) -> String {
 
 /// Whether a text is meant as a machine by name and not as a path or an hwloc description.
 pub fn is_line(text: &str) -> bool {
-    let has_count = text.split_whitespace().next().is_some_and(|word| split_count(word).0.is_some());
     let is_other = text.contains(['/', ':', '[']) || (!text.contains(char::is_whitespace) && text.contains('.'));
-    !text.trim().is_empty() && !is_other && (has_count || text.chars().any(|c| c.is_ascii_alphabetic()))
+    !text.trim().is_empty() && !is_other
 }
 
 /// The machine that a line describes.

@@ -37,7 +37,14 @@ pub(crate) struct Node {
     /// Memory that hugepages hold already.
     pub pooled: Bytes,
     /// The usable cores of each L3 group, each core with all its CPUs, in the order of their first CPU.
-    pub groups: Vec<Vec<CpuList>>,
+    pub groups: Vec<Vec<Core>>,
+}
+
+/// A usable core: its CPUs, and the lowest of them, which it goes by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Core {
+    pub first: u32,
+    pub cpus: CpuList,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +88,13 @@ impl<'m> Inventory<'m> {
         }
     }
 
+    /// All CPUs of the cores that go by these numbers.
+    pub fn cpus_of(&self, cores: &[u32]) -> CpuList {
+        let wanted: std::collections::BTreeSet<u32> = cores.iter().copied().collect();
+        let all = self.nodes.iter().flat_map(|node| node.groups.iter().flatten());
+        all.filter(|core| wanted.contains(&core.first)).flat_map(|core| core.cpus.iter()).collect()
+    }
+
     /// The file system that a folder lies on, as far as the machine tells.
     pub fn store_of(&self, dir: &Path) -> Option<&Store> {
         let holders = self.stores.iter().filter(|store| dir.starts_with(&store.path));
@@ -111,12 +125,12 @@ fn nodes(machine: &Machine) -> Vec<Node> {
         .collect();
     nodes.sort_by_key(|node| node.id);
     for group in machine.l3_groups() {
-        let mut by_node: BTreeMap<NodeId, Vec<CpuList>> = BTreeMap::new();
+        let mut by_node: BTreeMap<NodeId, Vec<Core>> = BTreeMap::new();
         for core in group.walk().into_iter().flat_map(|part| &part.cores) {
             let cpus = core.cpus.and(&machine.allowed_cpus);
-            let node = cpus.iter().next().and_then(|cpu| machine.node_of(cpu));
-            if let Some(node) = node {
-                by_node.entry(node.os_index).or_default().push(cpus);
+            let Some(first) = cpus.iter().next() else { continue };
+            if let Some(node) = machine.node_of(first) {
+                by_node.entry(node.os_index).or_default().push(Core { first, cpus });
             }
         }
         for (id, mut cores) in by_node {

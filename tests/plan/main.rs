@@ -2,7 +2,9 @@
 
 mod command;
 mod file;
+mod placed;
 mod random;
+mod random_placed;
 
 use damocles_worker::{
     hwinfo,
@@ -37,4 +39,9 @@ fn site() -> Site {
         attached: vec![Attached { name: "persist".into(), location: "./persist".into() }],
         miner: None,
     }
+}
+
+/// The same with a manager on a network.
+fn placed_site() -> Site {
+    Site { manager: Manager::Remote("/ip4/10.0.0.1/tcp/1789".into()), ..site() }
 }

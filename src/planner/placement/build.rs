@@ -1,20 +1,22 @@
-//! One candidate, from a layout and a number of PC1 tasks: cores, memory, disks, then the rate of what stands there.
+//! One candidate, from a layout and a number of PC1 tasks: a draft that says whether it fits and what it makes, and
+//! the placement that it becomes if it is chosen.
 
 use super::{
     GpuProcessor, GpuUse, Memory, NodeMemory, Pc1Processor, Placement, Query, Short,
+    base::{Base, Bases},
     deal::{Dealt, Pool},
     disks,
     layout::Layout,
     memory::reserve,
-    pc1::{Pc1Set, Pc1Sets},
+    pc1::Pc1Set,
     steady, writes_per_sector,
 };
 use crate::{
     planner::{Bottleneck, THREADS_MAX},
     profile::{Cost, Stage},
-    units::{Bytes, CpuList},
+    units::Bytes,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 /// More threads than are under way on average, for waits that are longer than average.
 const SLACK: f64 = 1.25;
@@ -24,7 +26,7 @@ const LIGHT_LOAD: f64 = 0.8;
 
 pub(super) struct Builder<'a> {
     pub query: &'a Query<'a>,
-    pub sets: &'a Pc1Sets<'a>,
+    pub bases: &'a Bases<'a>,
     pub layout: &'a Layout,
     pub tasks: u32,
 }
@@ -52,105 +54,54 @@ impl Station<'_> {
     }
 }
 
+/// A candidate that fits.
+pub(super) struct Draft<'a> {
+    builder: &'a Builder<'a>,
+    base: Rc<Base>,
+    stations: Vec<Station<'a>>,
+    rates: Rates,
+    threads: u32,
+    add_pieces: u32,
+    tree_d: u32,
+    minutes_per_sector: f64,
+    pub rate: f64,
+    pub bottleneck: Bottleneck,
+}
+
 impl Builder<'_> {
-    pub fn build(&self) -> Result<Placement, Short> {
-        let pc1 = self.pc1()?;
-        let (mut pool, left_over) = self.pool(&pc1);
-        let system = pool.reserve(&self.system_cores(), &left_over);
+    pub fn draft(&self) -> Result<Draft<'_>, Short> {
+        let base = self.bases.of(self.tasks)?;
+        let mut pool = base.pool.clone();
         let stations = self.stations(&mut pool)?;
-        if system.is_empty() {
-            return Err(self.cores_short(1));
-        }
         let rates = Rates::of(self, &stations);
-        let threads = self.threads(&rates, &stations)?;
-        let mut placement = self.placement(pc1, &stations, &system, &rates, threads);
-        placement.memory = self.memory(&mut placement, &stations)?;
-        Ok(placement)
+        let minutes_per_sector = self.minutes_per_sector(&stations);
+        let threads = self.threads(&rates, minutes_per_sector)?;
+        let (rate, bottleneck) = self.bound(&rates, threads, minutes_per_sector);
+        let light = |stage: Stage| steady::places(rate / LIGHT_LOAD, self.system_minutes(stage));
+        let (add_pieces, tree_d) = (light(Stage::AddPieces), light(Stage::TreeD));
+        let builder = self;
+        let draft =
+            Draft { builder, base, stations, rates, threads, add_pieces, tree_d, minutes_per_sector, rate, bottleneck };
+        let (need, have) = (draft.need(Cost::memory_on), draft.have());
+        if need > have && !self.query.choices.overcommit {
+            return Err(Short::Memory { need, have });
+        }
+        Ok(draft)
     }
 
     fn cost(&self, stage: Stage) -> &Cost {
         self.query.costs.on_cores(stage)
     }
 
-    /// PC1 tasks spread over the nodes, evenly by what each can carry.
-    fn pc1(&self) -> Result<Vec<(usize, Pc1Set)>, Short> {
-        let inventory = self.query.inventory;
-        let memory = self.cost(Stage::Pc1).memory_on(1).0.max(1);
-        let room = |node: usize| {
-            let by_memory = self.node_have(node).0 / memory;
-            self.sets.most(node).min(u32::try_from(by_memory).unwrap_or(u32::MAX))
-        };
-        let rooms: Vec<u32> = (0..inventory.nodes.len()).map(room).collect();
-        let mut counts = vec![0u32; rooms.len()];
-        for _ in 0..self.tasks {
-            let open = (0..rooms.len()).filter(|node| counts[*node] < rooms[*node]);
-            let Some(node) = open.min_by_key(|node| counts[*node]) else { return Err(self.node_short()) };
-            counts[node] += 1;
+    fn bound(&self, rates: &Rates, threads: u32, minutes_per_sector: f64) -> (f64, Bottleneck) {
+        let by_threads = steady::per_hour(threads, minutes_per_sector);
+        let (rate, bottleneck) = rates.lowest();
+        let is_disk = disks::most_threads(self.query.folders) == Some(threads);
+        match by_threads < rate {
+            true if is_disk => (by_threads, Bottleneck::DiskRoom),
+            true => (by_threads, Bottleneck::SealingThreads),
+            false => (rate, bottleneck),
         }
-        let placed = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        placed
-            .map(|(node, count)| {
-                let set = self.sets.fit(node, *count);
-                let most = self.sets.most(node);
-                set.map(|set| (node, set)).ok_or(Short::Units { tasks: *count, most })
-            })
-            .collect()
-    }
-
-    /// Which node is nearest to carrying one task more, and what it lacks for that.
-    fn node_short(&self) -> Short {
-        let task = self.cost(Stage::Pc1).memory_on(1).0;
-        let nodes = self.query.inventory.nodes.iter().enumerate();
-        let lacking = nodes.filter_map(|(place, node)| {
-            let have = self.node_have(place);
-            let carried = have.0 / task.max(1);
-            let free_units = carried < u64::from(self.sets.most(place));
-            free_units.then(|| Short::NodeMemory { node: node.id, need: Bytes((carried + 1) * task), have })
-        });
-        let least = lacking.min_by(|a, b| a.size().total_cmp(&b.size()));
-        let most = (0..self.query.inventory.nodes.len()).map(|node| self.sets.most(node)).sum();
-        least.unwrap_or(Short::Units { tasks: self.tasks, most })
-    }
-
-    /// What may be planned on a node: its memory without its part of the reserve, and without pages that are taken.
-    fn node_have(&self, node: usize) -> Bytes {
-        let inventory = self.query.inventory;
-        let node = &inventory.nodes[node];
-        let of_machine = reserve(inventory.memory).0 as u128 * u128::from(node.memory.0);
-        let part = (of_machine / u128::from(inventory.memory.0.max(1))) as u64;
-        Bytes(node.memory.0.saturating_sub(part).saturating_sub(self.pages_lost(node.pooled).0))
-    }
-
-    /// Pages in pools are lost to everybody, unless PC1 is to use them.
-    fn pages_lost(&self, pooled: Bytes) -> Bytes {
-        if self.query.choices.hugepages.is_some() { Bytes(0) } else { pooled }
-    }
-
-    /// Cores that PC1 leaves on each node, and how many of them lie in its own groups.
-    fn pool(&self, pc1: &[(usize, Pc1Set)]) -> (Pool, Vec<usize>) {
-        let mut left_over = Vec::new();
-        let nodes = self.query.inventory.nodes.iter().enumerate().map(|(place, node)| {
-            let set = pc1.iter().find(|(at, _)| *at == place).map(|(_, set)| set);
-            let mut cores = set.map(|set| set.rest.clone()).unwrap_or_default();
-            left_over.push(cores.len());
-            let is_free = |group: usize| set.is_none_or(|set| group < set.groups.0 || group > set.groups.1);
-            cores.extend(
-                node.groups.iter().enumerate().filter(|(at, _)| is_free(*at)).flat_map(|(_, group)| group.clone()),
-            );
-            cores
-        });
-        let pool = Pool(nodes.collect());
-        (pool, left_over)
-    }
-
-    /// One core in 24 of each node for the system.
-    fn system_cores(&self) -> Vec<usize> {
-        self.query.inventory.nodes.iter().map(|node| node.cores().div_ceil(24)).collect()
-    }
-
-    fn cores_short(&self, more: u32) -> Short {
-        let have = self.query.inventory.cores;
-        Short::Cores { need: have + more, have }
     }
 
     fn stations(&self, pool: &mut Pool) -> Result<Vec<Station<'_>>, Short> {
@@ -159,7 +110,7 @@ impl Builder<'_> {
             GpuUse::Exclusive => self.exclusive(pool),
         };
         let empty = stations.iter().filter(|station| station.dealt.cores.is_empty()).count() as u32;
-        if empty > 0 { Err(self.cores_short(empty)) } else { Ok(stations) }
+        if empty > 0 { Err(self.query.cores_short(empty)) } else { Ok(stations) }
     }
 
     /// The node of each GPU, or none where cores are to be taken from all nodes.
@@ -263,19 +214,19 @@ impl Builder<'_> {
     }
 
     /// Sealing threads: what is under way on average and a bit more, as far as the disks hold them.
-    fn threads(&self, rates: &Rates, stations: &[Station]) -> Result<u32, Short> {
+    fn threads(&self, rates: &Rates, minutes_per_sector: f64) -> Result<u32, Short> {
         let by_disk = disks::most_threads(self.query.folders);
         let peak = self.cost(Stage::C2).scratch;
         if by_disk == Some(0) {
             let have = self.query.folders.iter().filter_map(|folder| folder.room).max().unwrap_or_default();
-            return Err(Short::Disk { need: peak, have });
+            return Err(Short::Disk { need: disks::least_room(peak), have });
         }
-        let wanted = steady::places(rates.lowest().0 * SLACK, self.minutes_per_sector(stations));
+        let wanted = steady::places(rates.lowest().0 * SLACK, minutes_per_sector);
         Ok(wanted.min(by_disk.unwrap_or(u32::MAX)).min(THREADS_MAX))
     }
 
     fn system_minutes(&self, stage: Stage) -> f64 {
-        self.cost(stage).minutes(self.system_cores().iter().sum::<usize>() as u32)
+        self.cost(stage).minutes(self.query.system_cores().iter().sum::<usize>() as u32)
     }
 
     /// From the first byte to the landed proof, waiting for no place.
@@ -302,105 +253,95 @@ impl Builder<'_> {
         let here = (0..self.query.inventory.gpus.len()).filter_map(|gpu| self.query.costs.on_gpu(gpu, Stage::C2));
         here.map(|cost| cost.minutes(u32::MAX)).reduce(f64::min).unwrap_or(REMOTE_C2_MINUTES)
     }
+}
 
-    fn placement(
-        &self,
-        pc1: Vec<(usize, Pc1Set)>,
-        stations: &[Station],
-        system: &[CpuList],
-        rates: &Rates,
-        threads: u32,
-    ) -> Placement {
-        let minutes_per_sector = self.minutes_per_sector(stations);
-        let threads_rate = steady::per_hour(threads, minutes_per_sector);
-        let by_disk = disks::most_threads(self.query.folders) == Some(threads);
-        let (mut rate, mut bottleneck) = rates.lowest();
-        if threads_rate < rate {
-            (rate, bottleneck) =
-                (threads_rate, if by_disk { Bottleneck::DiskRoom } else { Bottleneck::SealingThreads });
-        }
-        let light = |stage: Stage| steady::places(rate / LIGHT_LOAD, self.system_minutes(stage));
-        let remote = steady::places(rate * SLACK, self.remote_minutes());
-        Placement {
-            gpu_use: self.layout.gpu_use,
-            producers: self.query.choices.prover.least_producers() as u32,
-            pc1: pc1.into_iter().map(|(node, set)| self.pc1_processor(node, set)).collect(),
-            processors: stations.iter().map(|station| self.processor(station)).collect(),
-            system: system.iter().flat_map(CpuList::iter).collect(),
-            add_pieces: light(Stage::AddPieces),
-            tree_d: light(Stage::TreeD),
-            c2_remote: if self.query.choices.is_c2_local() { 0 } else { remote },
-            threads,
+impl Draft<'_> {
+    pub fn finish(self) -> Placement {
+        let builder = self.builder;
+        let query = builder.query;
+        let remote = steady::places(self.rate * SLACK, builder.remote_minutes());
+        let mut placement = Placement {
+            gpu_use: builder.layout.gpu_use,
+            producers: query.choices.prover.least_producers() as u32,
+            pc1: self.base.pc1.iter().map(|(node, set)| self.pc1_processor(*node, set)).collect(),
+            processors: self.stations.iter().map(|station| self.processor(station)).collect(),
+            system: query.inventory.cpus_of(&self.base.system),
+            add_pieces: self.add_pieces,
+            tree_d: self.tree_d,
+            c2_remote: if query.choices.is_c2_local() { 0 } else { remote },
+            threads: self.threads,
             memory: Memory::default(),
-            folders: self.query.folders.to_vec(),
-            minutes_per_sector,
-            sectors_per_hour: rate,
-            bottleneck,
-            stage_rates: rates.stages.clone(),
-            writes_per_sector: writes_per_sector(self.query.costs),
-        }
+            folders: query.folders.to_vec(),
+            minutes_per_sector: self.minutes_per_sector,
+            sectors_per_hour: self.rate,
+            bottleneck: self.bottleneck,
+            stage_rates: self.rates.stages.clone(),
+            writes_per_sector: writes_per_sector(query.costs),
+        };
+        placement.memory = Memory {
+            need: self.need(Cost::memory_on),
+            need_most: self.need(Cost::memory_most_on),
+            have: self.have(),
+            reserve: reserve(query.inventory.memory),
+            nodes: self.prefer_nodes(&mut placement),
+        };
+        placement
     }
 
-    fn pc1_processor(&self, node: usize, set: Pc1Set) -> Pc1Processor {
-        let memory = self.cost(Stage::Pc1).memory_on(1).0.saturating_mul(set.tasks.into());
-        Pc1Processor {
-            node: self.query.inventory.nodes[node].id,
-            cpuset: set.cpuset,
-            tasks: set.tasks,
-            memory: Bytes(memory),
-        }
+    fn pc1_memory(&self, set: &Pc1Set) -> Bytes {
+        Bytes(self.builder.cost(Stage::Pc1).memory_on(1).0.saturating_mul(set.tasks.into()))
+    }
+
+    fn pc1_processor(&self, node: usize, set: &Pc1Set) -> Pc1Processor {
+        let node = self.builder.query.inventory.nodes[node].id;
+        Pc1Processor { node, cpuset: set.cpuset.clone(), tasks: set.tasks, memory: self.pc1_memory(set) }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.builder.layout.gpu_use == GpuUse::Shared
     }
 
     fn processor(&self, station: &Station) -> GpuProcessor {
-        let is_shared = self.layout.gpu_use == GpuUse::Shared;
         GpuProcessor {
             stage: station.stage,
-            cpuset: station.dealt.cores.iter().flat_map(CpuList::iter).collect(),
+            cpuset: self.builder.query.inventory.cpus_of(&station.dealt.cores),
             cores: station.cores(),
             gpu: station.gpu,
-            lock: station.gpu.filter(|_| is_shared).map(|gpu| format!("gpu{}", gpu + 1)),
+            lock: station.gpu.filter(|_| self.is_shared()).map(|gpu| format!("gpu{}", gpu + 1)),
             numa_preferred: None,
             minutes: station.minutes(),
             memory: station.memory(),
         }
     }
 
-    /// Everything at its limit at once; processors whose cores are all of one node prefer it where it has the room.
-    fn memory(&self, placement: &mut Placement, stations: &[Station]) -> Result<Memory, Short> {
-        let inventory = self.query.inventory;
-        let kept = reserve(inventory.memory);
-        let lost = self.lost_pages(placement);
-        let have = Bytes(inventory.memory.0.saturating_sub(kept.0).saturating_sub(lost.0));
-        let need = self.need(placement, stations, Cost::memory_on);
-        let need_most = self.need(placement, stations, Cost::memory_most_on);
-        if need > have && !self.query.choices.overcommit {
-            return Err(Short::Memory { need, have });
-        }
-        let nodes = self.prefer_nodes(placement, stations);
-        Ok(Memory { need, need_most, have, reserve: kept, nodes })
+    /// What may be planned on the machine: without the reserve, and without pages in pools beyond what PC1 uses.
+    fn have(&self) -> Bytes {
+        let query = self.builder.query;
+        let inventory = query.inventory;
+        let lost: u64 = inventory
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(place, node)| {
+                let set = self.base.pc1.iter().find(|(at, _)| *at == place && query.choices.hugepages.is_some());
+                node.pooled.0.saturating_sub(set.map_or(0, |(_, set)| self.pc1_memory(set).0))
+            })
+            .sum();
+        Bytes(inventory.memory.0.saturating_sub(reserve(inventory.memory).0).saturating_sub(lost))
     }
 
-    /// Pages in pools beyond what PC1 uses.
-    fn lost_pages(&self, placement: &Placement) -> Bytes {
-        let pools = self.query.inventory.nodes.iter().map(|node| {
-            let used = placement.pc1.iter().find(|one| one.node == node.id).map_or(0, |one| one.memory.0);
-            let used = if self.query.choices.hugepages.is_some() { used } else { 0 };
-            node.pooled.0.saturating_sub(used)
-        });
-        Bytes(pools.sum())
-    }
-
-    fn need(&self, placement: &Placement, stations: &[Station], of: fn(&Cost, u32) -> Bytes) -> Bytes {
-        let times = |stage: Stage, tasks: u32| of(self.cost(stage), 1).0.saturating_mul(tasks.into());
-        let light = times(Stage::AddPieces, placement.add_pieces)
-            .saturating_add(times(Stage::TreeD, placement.tree_d))
+    /// Everything at its limit at once.
+    fn need(&self, of: fn(&Cost, u32) -> Bytes) -> Bytes {
+        let times = |stage: Stage, tasks: u32| of(self.builder.cost(stage), 1).0.saturating_mul(tasks.into());
+        let light = times(Stage::AddPieces, self.add_pieces)
+            .saturating_add(times(Stage::TreeD, self.tree_d))
             .saturating_add(times(Stage::C1, 1));
-        let pc1 = times(Stage::Pc1, self.tasks);
+        let pc1 = times(Stage::Pc1, self.builder.tasks);
         let mut by_lock: BTreeMap<usize, u64> = BTreeMap::new();
         let mut alone = 0u64;
-        for station in stations {
+        for station in &self.stations {
             let bytes = of(station.cost, station.cores()).0;
-            match station.gpu.filter(|_| self.layout.gpu_use == GpuUse::Shared) {
+            match station.gpu.filter(|_| self.is_shared()) {
                 Some(gpu) => {
                     let larger = by_lock.entry(gpu).or_default();
                     *larger = bytes.max(*larger);
@@ -411,21 +352,17 @@ impl Builder<'_> {
         Bytes(by_lock.into_values().fold(light.saturating_add(pc1).saturating_add(alone), u64::saturating_add))
     }
 
-    fn prefer_nodes(&self, placement: &mut Placement, stations: &[Station]) -> Vec<NodeMemory> {
-        let mut nodes: Vec<NodeMemory> = self
-            .query
-            .inventory
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(place, node)| NodeMemory {
-                node: node.id,
-                pc1: placement.pc1.iter().find(|one| one.node == node.id).map_or(Bytes(0), |one| one.memory),
-                others: Bytes(0),
-                have: self.node_have(place),
-            })
-            .collect();
-        for (station, processor) in stations.iter().zip(&mut placement.processors) {
+    /// Processors whose cores are all of one node prefer it where it has the room.
+    fn prefer_nodes(&self, placement: &mut Placement) -> Vec<NodeMemory> {
+        let query = self.builder.query;
+        let node_memory = |(place, node): (usize, &crate::planner::inventory::Node)| NodeMemory {
+            node: node.id,
+            pc1: placement.pc1.iter().find(|one| one.node == node.id).map_or(Bytes(0), |one| one.memory),
+            others: Bytes(0),
+            have: query.node_have(place),
+        };
+        let mut nodes: Vec<NodeMemory> = query.inventory.nodes.iter().enumerate().map(node_memory).collect();
+        for (station, processor) in self.stations.iter().zip(&mut placement.processors) {
             let Some(place) = station.dealt.node else { continue };
             let node = &mut nodes[place];
             let after = node.others.0.saturating_add(processor.memory.0);

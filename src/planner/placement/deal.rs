@@ -4,16 +4,14 @@
 //! its own groups, then groups that it does not use. A stage with a processor at home on every node takes each
 //! processor's cores there; with fewer, each processor takes evenly from all nodes, so that no node's cores lie idle.
 
-use crate::units::CpuList;
-
-/// The free cores of each node.
+/// The free cores of each node, each by its first CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pool(pub Vec<Vec<CpuList>>);
+pub(super) struct Pool(pub Vec<Vec<u32>>);
 
 /// What one processor got: cores, and the node if they are all of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dealt {
-    pub cores: Vec<CpuList>,
+    pub cores: Vec<u32>,
     pub node: Option<usize>,
 }
 
@@ -23,7 +21,7 @@ impl Pool {
     }
 
     /// Takes so many cores of each node from the end of what PC1 leaves over, or else of its pool: for the system.
-    pub fn reserve(&mut self, counts: &[usize], left_over: &[usize]) -> Vec<CpuList> {
+    pub fn reserve(&mut self, counts: &[usize], left_over: &[usize]) -> Vec<u32> {
         let mut taken = Vec::new();
         for ((cores, left_over), count) in self.0.iter_mut().zip(left_over).zip(counts) {
             let end = if left_over >= count { *left_over } else { cores.len() };
@@ -70,7 +68,7 @@ impl Pool {
     }
 
     /// The nodes in turn, as many from each as from the next as long as they last.
-    fn take_evenly(&mut self, count: usize) -> Vec<CpuList> {
+    fn take_evenly(&mut self, count: usize) -> Vec<u32> {
         let mut counts = vec![0; self.0.len()];
         let mut missing = count.min(self.len());
         while missing > 0 {
@@ -92,15 +90,14 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::CpuList;
 
     fn pool(nodes: &[&str]) -> Pool {
-        let cores =
-            |list: &&str| list.parse::<CpuList>().unwrap().iter().map(|cpu| [cpu].into_iter().collect()).collect();
-        Pool(nodes.iter().map(cores).collect())
+        Pool(nodes.iter().map(|list| list.parse::<CpuList>().unwrap().iter().collect()).collect())
     }
 
-    fn cpus(dealt: &[CpuList]) -> String {
-        dealt.iter().flat_map(CpuList::iter).collect::<CpuList>().to_string()
+    fn cpus(dealt: &[u32]) -> String {
+        dealt.iter().copied().collect::<CpuList>().to_string()
     }
 
     fn sets(dealt: &[Dealt]) -> Vec<String> {

@@ -50,6 +50,11 @@ fn folder(path: PathBuf, store: Option<&Store>, shared_by: u64, peak: Bytes) -> 
     Folder { path, node: store.and_then(|store| store.node), room, sectors }
 }
 
+/// The smallest file system that holds one sector.
+pub(crate) fn least_room(peak: Bytes) -> Bytes {
+    Bytes((peak.0 as f64 / SHARE).ceil() as u64)
+}
+
 /// The most sealing threads; none where some folder's room is not known.
 pub(crate) fn most_threads(folders: &[Folder]) -> Option<u32> {
     folders.iter().map(|folder| folder.sectors).sum()

@@ -7,6 +7,7 @@
 //!
 //! A stage without a GPU is done by cores.
 
+use super::Query;
 use crate::{
     planner::{costs::Costs, inventory::Inventory},
     profile::Stage,
@@ -89,16 +90,27 @@ fn layout(gpu_use: GpuUse, pc2: Vec<usize>, c2: Vec<usize>) -> Layout {
 }
 
 impl Layout {
-    /// The same with C2 on cores in other ways: more processors, or fewer cores, whose threads hold less memory.
-    pub fn variants(&self, inventory: &Inventory, costs: &Costs, c2_local: bool) -> Vec<Self> {
-        if !self.c2.is_empty() || !c2_local {
+    /// With C2 on cores: as one processor, as two, as many as can use all cores.
+    pub fn with_processors(&self, query: &Query) -> Vec<Self> {
+        if !self.has_c2_on_cores(query) {
             return vec![self.clone()];
         }
-        let cost = costs.on_cores(Stage::C2);
-        let most = (inventory.cores as usize).div_ceil(cost.cores() as usize).max(1);
-        let more = (1..=most).map(|c2_processors| Self { c2_processors, ..self.clone() });
-        let fewer = (1..cost.memory_threads as usize).rev().map(|cores| Self { c2_cores: Some(cores), ..self.clone() });
-        more.chain(fewer).collect()
+        let cores = query.costs.on_cores(Stage::C2).cores() as usize;
+        let most = (query.inventory.cores as usize).div_ceil(cores).max(1);
+        (1..=most).map(|c2_processors| Self { c2_processors, ..self.clone() }).collect()
+    }
+
+    /// With C2 on fewer cores than there are: each of its threads holds memory.
+    pub fn with_fewer_cores(&self, query: &Query) -> Vec<Self> {
+        if !self.has_c2_on_cores(query) {
+            return Vec::new();
+        }
+        let threads = query.costs.on_cores(Stage::C2).memory_threads as usize;
+        (1..threads).rev().map(|cores| Self { c2_cores: Some(cores), ..self.clone() }).collect()
+    }
+
+    fn has_c2_on_cores(&self, query: &Query) -> bool {
+        self.c2.is_empty() && query.choices.is_c2_local()
     }
 }
 

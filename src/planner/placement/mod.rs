@@ -8,6 +8,7 @@
 //! Every candidate is complete and checked; the best rate wins, then the layout without locks, then the fewest PC1
 //! tasks. A candidate that does not fit says what it lacks, and the smallest lack is the answer where nothing fits.
 
+mod base;
 mod build;
 mod deal;
 pub(crate) mod disks;
@@ -24,11 +25,11 @@ use crate::{
     profile::{Cost, Stage},
     units::{Bytes, CpuList, NodeId},
 };
+use base::Bases;
 use build::Builder;
 use layout::Layout;
-use pc1::Pc1Sets;
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
 /// Everything of one machine in its place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -127,18 +128,28 @@ pub(crate) struct Query<'a> {
 }
 
 /// All candidates that fit, with what is lacking beyond them.
-pub(crate) struct Candidates {
-    fitting: Vec<Placement>,
+pub(crate) struct Candidates<'a> {
+    query: &'a Query<'a>,
+    bases: Bases<'a>,
+    fitting: Vec<Candidate>,
     short: Vec<Short>,
 }
 
+/// A candidate that fits: enough to build it again, and to choose by.
+struct Candidate {
+    layout: Layout,
+    tasks: u32,
+    rate: f64,
+    bottleneck: Bottleneck,
+}
+
 /// Tries every layout with every number of PC1 tasks.
-pub(crate) fn candidates(query: &Query) -> Candidates {
+pub(crate) fn candidates<'a>(query: &'a Query<'a>) -> Candidates<'a> {
     let (inventory, choices) = (query.inventory, query.choices);
     let producers = choices.prover.least_producers();
-    let sets = Pc1Sets::new(inventory.machine, &inventory.nodes, choices.prover, producers);
-    let most: u32 = (0..inventory.nodes.len()).map(|node| sets.most(node)).sum();
-    let mut all = Candidates { fitting: Vec::new(), short: Vec::new() };
+    let bases = Bases::new(query, producers);
+    let most = bases.most();
+    let mut all = Candidates { query, bases, fitting: Vec::new(), short: Vec::new() };
     let tasks = choices.pc1.map_or(1..=most.max(1), |pc1| pc1..=pc1);
     if *tasks.start() > most {
         all.short.push(lack_of_units(inventory, *tasks.start(), producers, most));
@@ -149,56 +160,80 @@ pub(crate) fn candidates(query: &Query) -> Candidates {
         all.short.push(Short::Gpus(choices.layout.unwrap_or(GpuUse::Shared)));
     }
     for layout in &layouts {
-        for variant in layout.variants(inventory, query.costs, choices.is_c2_local()) {
-            all.try_layout(query, &sets, &variant, tasks.clone());
+        let is_short_of_memory = all.try_all(layout.with_processors(query), &tasks);
+        // Fewer threads of C2 hold less memory: worth the time only where memory is what is missing.
+        if is_short_of_memory {
+            all.try_all(layout.with_fewer_cores(query), &tasks);
         }
     }
     all
 }
 
 fn lack_of_units(inventory: &Inventory, tasks: u32, producers: usize, most: u32) -> Short {
-    let (need, have) = (tasks * (producers as u32 + 1), inventory.cores);
+    let (need, have) = (tasks.saturating_mul(producers as u32 + 1), inventory.cores);
     if need > have { Short::Cores { need, have } } else { Short::Units { tasks, most } }
 }
 
-impl Candidates {
-    /// From few PC1 tasks to many, until PC1 is not what limits: more of it would only take from the others.
-    fn try_layout(&mut self, query: &Query, sets: &Pc1Sets, layout: &Layout, tasks: std::ops::RangeInclusive<u32>) {
-        let mut last: Option<Placement> = None;
-        for tasks in tasks {
-            match (Builder { query, sets, layout, tasks }).build() {
-                Ok(placement) => {
-                    let is_pc1 = placement.bottleneck == Bottleneck::Stage(Stage::Pc1);
-                    self.fitting.extend(last.replace(placement));
-                    if !is_pc1 {
+impl Candidates<'_> {
+    /// Whether any of them lacked memory.
+    fn try_all(&mut self, layouts: Vec<Layout>, tasks: &RangeInclusive<u32>) -> bool {
+        let tried: Vec<bool> = layouts.into_iter().map(|layout| self.try_layout(&layout, tasks)).collect();
+        tried.contains(&true)
+    }
+
+    /// From few PC1 tasks to many, until PC1 is not what limits: more of it would only take from the others. Whether
+    /// any lacked memory.
+    fn try_layout(&mut self, layout: &Layout, tasks: &RangeInclusive<u32>) -> bool {
+        let mut lacks_memory = false;
+        let mut last: Option<Candidate> = None;
+        let first = *tasks.start();
+        for tasks in tasks.clone() {
+            match self.builder(layout, tasks).draft() {
+                Ok(draft) => {
+                    let (rate, bottleneck) = (draft.rate, draft.bottleneck);
+                    let layout = layout.clone();
+                    self.fitting.extend(last.replace(Candidate { layout, tasks, rate, bottleneck }));
+                    if bottleneck != Bottleneck::Stage(Stage::Pc1) {
                         break;
                     }
                 }
                 Err(short) => {
+                    lacks_memory |= short.bottleneck() == Bottleneck::Memory;
                     // What keeps PC1 from growing is the bottleneck of the last that fits.
                     if let Some(last) = last.as_mut().filter(|last| last.bottleneck == Bottleneck::Stage(Stage::Pc1)) {
                         last.bottleneck = short.bottleneck();
                     }
-                    self.short.push(short);
+                    // Where not even the first fits, what it lacks is the least that is lacking.
+                    if tasks == first {
+                        self.short.push(short);
+                    }
                 }
             }
         }
         self.fitting.extend(last);
+        lacks_memory
+    }
+
+    fn builder<'b>(&'b self, layout: &'b Layout, tasks: u32) -> Builder<'b> {
+        Builder { query: self.query, bases: &self.bases, layout, tasks }
     }
 
     /// The most that any candidate makes, and what bounds it.
     pub fn best(&self) -> Option<(f64, Bottleneck)> {
-        let best = self.fitting.iter().max_by(|a, b| a.sectors_per_hour.total_cmp(&b.sectors_per_hour))?;
-        Some((best.sectors_per_hour, best.bottleneck))
+        let best = self.fitting.iter().max_by(|a, b| a.rate.total_cmp(&b.rate))?;
+        Some((best.rate, best.bottleneck))
     }
 
     /// The candidate for a rate: of those that make it (or, where none does, of the best) the one without locks, then
     /// with the fewest PC1 tasks. There is one, because there is a best.
     pub fn choose(self, rate: f64) -> Placement {
         let goal = self.best().map_or(rate, |(best, _)| rate.min(best)) * (1.0 - 1e-9);
-        let enough = self.fitting.into_iter().filter(|placement| placement.sectors_per_hour >= goal);
-        let chosen = enough.min_by_key(|placement| (placement.gpu_use, placement.pc1_tasks()));
-        chosen.expect("the best candidate makes no less than the goal")
+        let enough = self.fitting.iter().filter(|candidate| candidate.rate >= goal);
+        let chosen = enough.min_by_key(|candidate| (candidate.layout.gpu_use, candidate.tasks));
+        let chosen = chosen.expect("the best candidate makes no less than the goal");
+        let builder = self.builder(&chosen.layout, chosen.tasks);
+        let draft = builder.draft().expect("it fitted when it was tried");
+        Placement { bottleneck: chosen.bottleneck, ..draft.finish() }
     }
 
     /// The smallest of what is lacking.

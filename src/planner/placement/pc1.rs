@@ -13,10 +13,10 @@ use crate::{
         Machine,
         pc1_units::{Outcome, Unit, pc1_units},
     },
-    planner::inventory::Node,
+    planner::inventory::{Core, Node},
     units::{CpuList, Prover},
 };
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::RefCell, collections::HashMap, ops::RangeInclusive};
 
 /// Tasks on whole groups of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) struct Pc1Set {
     /// The first and the last group.
     pub groups: (usize, usize),
     /// Cores of these groups that no task is bound to, in their order.
-    pub rest: Vec<CpuList>,
+    pub rest: Vec<u32>,
 }
 
 /// The sets of one machine, each worked out once.
@@ -59,7 +59,7 @@ impl<'m> Pc1Sets<'m> {
     /// Whether no set of this node can have a unit: the whole node, which is begun where every run of the stock library
     /// begins, starts and forms none.
     fn is_hopeless(&self, node: usize) -> bool {
-        let all: CpuList = self.nodes[node].groups.iter().flatten().flat_map(|core| core.iter()).collect();
+        let all: CpuList = self.nodes[node].groups.iter().flatten().flat_map(|core| core.cpus.iter()).collect();
         let found = pc1_units(self.machine, &all, self.prover, self.producers);
         self.prover == Prover::Stock && found.outcome == Outcome::Units(Vec::new())
     }
@@ -83,24 +83,25 @@ impl<'m> Pc1Sets<'m> {
         }
         let largest = groups.iter().map(Vec::len).max().unwrap_or(1);
         let least = wanted.div_ceil(largest).max(1);
-        (least..=groups.len()).find_map(|length| {
-            self.starts(groups.len() - length).find_map(|first| self.judge(node, first, length, tasks))
-        })
+        (least..=groups.len())
+            .find_map(|length| self.starts(node, length).find_map(|first| self.judge(node, first, length, tasks)))
     }
 
-    /// Where a run may begin. The stock library knows its cores by number only from CPU 0 on, so only the first run of
-    /// a node can be legal for it, and trying the others would only take time.
-    fn starts(&self, last: usize) -> impl Iterator<Item = usize> {
-        0..=(if self.prover == Prover::Stock { 0 } else { last })
+    /// Where a run may begin. Of groups with equally many cores every run is like the first; and the stock library
+    /// knows its cores by number only from CPU 0 on, so for it only the first can be legal.
+    fn starts(&self, node: usize, length: usize) -> RangeInclusive<usize> {
+        let groups = &self.nodes[node].groups;
+        let is_equal = groups.windows(2).all(|pair| pair[0].len() == pair[1].len());
+        0..=(if is_equal || self.prover == Prover::Stock { 0 } else { groups.len() - length })
     }
 
     /// With all siblings of each core, or else with the first CPU of each: the stock provers lose count where a
     /// cpuset has holes, and siblings are numbered far away on most machines.
     fn judge(&self, node: usize, first: usize, length: usize, tasks: u32) -> Option<Pc1Set> {
         let groups = &self.nodes[node].groups[first..first + length];
-        let cores: Vec<&CpuList> = groups.iter().flatten().collect();
-        let whole: CpuList = cores.iter().flat_map(|core| core.iter()).collect();
-        let firsts: CpuList = cores.iter().filter_map(|core| core.iter().next()).collect();
+        let cores: Vec<&Core> = groups.iter().flatten().collect();
+        let whole: CpuList = cores.iter().flat_map(|core| core.cpus.iter()).collect();
+        let firsts: CpuList = cores.iter().map(|core| core.first).collect();
         let is_smt = whole.len() > firsts.len();
         [Some(whole), is_smt.then_some(firsts)].into_iter().flatten().find_map(|cpuset| {
             let found = pc1_units(self.machine, &cpuset, self.prover, self.producers);
@@ -111,7 +112,8 @@ impl<'m> Pc1Sets<'m> {
             }
             let bound: CpuList = units.iter().flat_map(|unit| unit.cpus.iter().copied()).collect();
             let distinct = bound.len() == units.iter().map(|unit| unit.cpus.len()).sum::<usize>();
-            let rest = cores.iter().filter(|core| core.and(&bound).is_empty()).map(|core| (*core).clone()).collect();
+            let is_free = |core: &&&Core| !core.cpus.iter().any(|cpu| bound.contains(cpu));
+            let rest = cores.iter().filter(is_free).map(|core| core.first).collect();
             distinct.then_some(Pc1Set { cpuset, tasks, groups: (first, first + length - 1), rest })
         })
     }
