@@ -123,6 +123,12 @@ impl Words {
     fn take(&mut self, count: u32, word: &str) -> Result<(), CatalogueError> {
         if word.eq_ignore_ascii_case("smt") {
             self.is_smt = true;
+        } else if let Some(bytes) = word.parse::<Bytes>().ok().filter(|bytes| *bytes >= Bytes::gib(1)) {
+            // Before the models: 4000GiB is memory and no RTX 4000.
+            let memory = Bytes(bytes.0.saturating_mul(count.into()));
+            if let Some(first) = self.memory.replace(memory) {
+                return Err(twice("memory", &first.human(), word));
+            }
         } else if let Some(cpu) = catalogue::cpu(word).or_else(|| catalogue::cpu(&format!("epyc {word}"))) {
             if let Some((_, first)) = self.cpu.replace((count, cpu)) {
                 return Err(twice("a processor", &first.name, word));
@@ -132,11 +138,6 @@ impl Words {
             self.gpus.push(GpuSpec { count, name, memory: Some(Size(gpu.memory)) });
         } else if let Some(disk) = disk(count, word) {
             self.disks.push(disk);
-        } else if let Some(memory) = word.parse::<Bytes>().ok().filter(|bytes| *bytes >= Bytes::gib(1)) {
-            let memory = Bytes(memory.0.saturating_mul(count.into()));
-            if let Some(first) = self.memory.replace(memory) {
-                return Err(twice("memory", &first.human(), word));
-            }
         } else {
             return Err(CatalogueError::Unknown { found: word.to_owned(), near: near(word) });
         }
@@ -366,6 +367,7 @@ mod tests {
         assert_eq!(gpus, [(name(), Some(NodeId(0))), (name(), Some(NodeId(1)))]);
         assert_eq!(machine.disks.as_ref().unwrap()[3].mounts[0].path, "/mnt/nvme3");
         assert_eq!(machine.node_of(48).unwrap().os_index, NodeId(1));
+        assert!(super::machine("7302 4000GiB").unwrap().compute_gpus().is_empty(), "this is memory, no RTX 4000");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Bottleneck {
     SealingThreads,
     /// Room on the sealing disks.
     DiskRoom,
+    /// What the sealing disks read and write in an hour.
+    DiskSpeed,
     /// GPUs that do PC2 and C2.
     Gpus,
     /// A stage's limit.
@@ -45,6 +47,7 @@ impl fmt::Display for Bottleneck {
             Self::Memory => f.write_str("memory"),
             Self::SealingThreads => f.write_str("sealing threads"),
             Self::DiskRoom => f.write_str("room on the sealing disks"),
+            Self::DiskSpeed => f.write_str("speed of the sealing disks"),
             Self::Gpus => f.write_str("GPUs"),
             Self::Stage(stage) => write!(f, "the limit of {}", stage.name()),
         }

@@ -59,7 +59,8 @@ pub(crate) struct GpuAt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Store {
     pub path: PathBuf,
-    pub disks: Vec<String>,
+    /// Kind and model of each disk below it.
+    pub disks: Vec<(&'static str, Option<String>)>,
     pub node: Option<NodeId>,
     /// None where the machine does not tell.
     pub total: Option<Bytes>,
@@ -178,7 +179,8 @@ fn stores(machine: &Machine, unused: &mut Vec<String>) -> Vec<Store> {
                 node: disk.node,
                 total: mount.total_bytes,
             });
-            store.disks.push(disk.name.clone());
+            let kind = if disk.kind == DiskKind::Nvme { "nvme" } else { "ssd" };
+            store.disks.push((kind, disk.model.clone()));
             store.total = store.total.or_else(|| size_of(disk));
         }
     }

@@ -254,7 +254,7 @@ fn placed(inventory: &Inventory, costs: &Costs, request: &Request, needed: f64) 
     }
     let (site, choices) = (&request.site, &request.choices);
     let peak = costs.on_cores(Stage::C2).scratch;
-    let folders = placement::disks::folders(inventory, &site.sealing_dirs, site.sealing_dirs_are_default, peak);
+    let folders = placement::disks::folders(inventory, site, &request.profile, peak);
     let query = placement::Query { inventory, costs, choices, folders: &folders };
     let all = placement::candidates(&query);
     let Some((best, bottleneck)) = all.best() else {

@@ -240,8 +240,7 @@ fn span(cost: &Cost, minutes: f64) -> String {
 
 /// The store of each sealing thread.
 fn stores(plan: &Plan, locations: &Locations) -> Vec<String> {
-    let named =
-        || locations.sealing_dirs.iter().map(|dir| Folder { path: dir.into(), node: None, room: None, sectors: None });
+    let named = || locations.sealing_dirs.iter().map(|dir| Folder::unknown(dir));
     let folders = plan.placement.as_ref().map_or_else(|| named().collect(), |placement| placement.folders.clone());
     let stores = disks::stores(&folders, plan.capacity.sealing_threads);
     stores

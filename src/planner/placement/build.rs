@@ -5,11 +5,11 @@ use super::{
     GpuProcessor, GpuUse, Memory, NodeMemory, Pc1Processor, Placement, Query, Short,
     base::{Base, Bases},
     deal::{Dealt, Pool},
-    disks,
+    disk_traffic, disks,
     layout::Layout,
     memory::reserve,
     pc1::Pc1Set,
-    steady, writes_per_sector,
+    steady,
 };
 use crate::{
     planner::{Bottleneck, THREADS_MAX},
@@ -97,11 +97,11 @@ impl Builder<'_> {
         let by_threads = steady::per_hour(threads, minutes_per_sector);
         let (rate, bottleneck) = rates.lowest();
         let is_disk = disks::most_threads(self.query.folders) == Some(threads);
-        match by_threads < rate {
-            true if is_disk => (by_threads, Bottleneck::DiskRoom),
-            true => (by_threads, Bottleneck::SealingThreads),
-            false => (rate, bottleneck),
-        }
+        let of_threads = if is_disk { Bottleneck::DiskRoom } else { Bottleneck::SealingThreads };
+        let (reads, writes) = disk_traffic(self.query.costs);
+        let by_disks = disks::most_per_hour(self.query.folders, reads, writes).unwrap_or(f64::INFINITY);
+        let bounds = [(rate, bottleneck), (by_threads, of_threads), (by_disks, Bottleneck::DiskSpeed)];
+        bounds.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are three")
     }
 
     fn stations(&self, pool: &mut Pool) -> Result<Vec<Station<'_>>, Short> {
@@ -276,7 +276,7 @@ impl Draft<'_> {
             sectors_per_hour: self.rate,
             bottleneck: self.bottleneck,
             stage_rates: self.rates.stages.clone(),
-            writes_per_sector: writes_per_sector(query.costs),
+            writes_per_sector: disk_traffic(query.costs).1,
         };
         placement.memory = Memory {
             need: self.need(Cost::memory_on),

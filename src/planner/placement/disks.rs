@@ -4,7 +4,11 @@
 //! So a file system carries as many threads as peaks fit on it.
 
 use crate::{
-    planner::inventory::{Inventory, Store},
+    planner::{
+        Site,
+        inventory::{Inventory, Store},
+    },
+    profile::{DiskSpeed, Profile},
     units::{Bytes, NodeId},
 };
 use std::path::PathBuf;
@@ -21,13 +25,25 @@ pub struct Folder {
     pub room: Option<Bytes>,
     /// Sectors that it holds at most; none where nothing tells.
     pub sectors: Option<u32>,
+    /// Bytes a second that its disks read and write, each alone; none where nothing tells.
+    pub reads: Option<Bytes>,
+    pub writes: Option<Bytes>,
+}
+
+impl Folder {
+    /// One of which nothing is known but its path.
+    pub(crate) fn unknown(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), node: None, room: None, sectors: None, reads: None, writes: None }
+    }
 }
 
 /// The folders of a plan: those that were named, or else one on each fast file system.
-pub(crate) fn folders(inventory: &Inventory, named: &[PathBuf], is_default: bool, peak: Bytes) -> Vec<Folder> {
-    if is_default && !inventory.stores.is_empty() {
-        let folder = |store: &Store| folder(store.path.join("sealing"), Some(store), 1, peak);
-        let folders: Vec<_> = inventory.stores.iter().map(folder).collect();
+pub(crate) fn folders(inventory: &Inventory, site: &Site, profile: &Profile, peak: Bytes) -> Vec<Folder> {
+    let named = &site.sealing_dirs;
+    let folder = |path: PathBuf, store: Option<&Store>, shared_by: u64| folder(path, store, shared_by, profile, peak);
+    if site.sealing_dirs_are_default && !inventory.stores.is_empty() {
+        let stores = inventory.stores.iter();
+        let folders: Vec<_> = stores.map(|store| folder(store.path.join("sealing"), Some(store), 1)).collect();
         // One that holds no sector is of no use, unless none does: then the plan says what is missing.
         let useful: Vec<_> = folders.iter().filter(|folder| folder.sectors != Some(0)).cloned().collect();
         return if useful.is_empty() { folders } else { useful };
@@ -38,16 +54,34 @@ pub(crate) fn folders(inventory: &Inventory, named: &[PathBuf], is_default: bool
         .zip(&stores)
         .map(|(dir, store)| {
             let beside = stores.iter().filter(|other| other.is_some() && *other == store).count();
-            folder(dir.clone(), *store, beside.max(1) as u64, peak)
+            folder(dir.clone(), *store, beside.max(1) as u64)
         })
         .collect()
 }
 
 /// `shared_by` folders lie on one file system and get equal parts of it.
-fn folder(path: PathBuf, store: Option<&Store>, shared_by: u64, peak: Bytes) -> Folder {
+fn folder(path: PathBuf, store: Option<&Store>, shared_by: u64, profile: &Profile, peak: Bytes) -> Folder {
     let room = store.and_then(|store| store.total).map(|total| Bytes(total.0 / shared_by));
     let sectors = room.map(|room| (room.0 as f64 * SHARE / peak.0.max(1) as f64) as u32);
-    Folder { path, node: store.and_then(|store| store.node), room, sectors }
+    let speed = |of: fn(&DiskSpeed) -> Bytes| {
+        let disks = store?.disks.iter().map(|(kind, model)| profile.disk(kind, model.as_deref()).map(of));
+        let all: Option<Vec<Bytes>> = disks.collect();
+        all.map(|all| Bytes(all.iter().map(|bytes| bytes.0).sum::<u64>() / shared_by))
+    };
+    let (reads, writes) = (speed(|disk| disk.reads), speed(|disk| disk.writes));
+    Folder { path, node: store.and_then(|store| store.node), room, sectors, reads, writes }
+}
+
+/// Sectors an hour that the disks read and write for; none where nothing is known of some.
+pub(crate) fn most_per_hour(folders: &[Folder], reads: Bytes, writes: Bytes) -> Option<f64> {
+    let sum = |of: fn(&Folder) -> Option<Bytes>| {
+        let all: Option<Vec<Bytes>> = folders.iter().map(of).collect();
+        all.map(|all| all.iter().map(|bytes| bytes.0 as f64).sum::<f64>())
+    };
+    let (read_speed, write_speed) = (sum(|folder| folder.reads)?, sum(|folder| folder.writes)?);
+    // While it reads it does not write, so the two take their time one after the other.
+    let seconds = reads.0 as f64 / read_speed + writes.0 as f64 / write_speed;
+    Some(3600.0 / seconds)
 }
 
 /// The smallest file system that holds one sector.
@@ -85,7 +119,18 @@ mod tests {
     use super::*;
 
     fn folder(path: &str, sectors: Option<u32>) -> Folder {
-        Folder { path: path.into(), node: None, room: None, sectors }
+        Folder { sectors, ..Folder::unknown(path) }
+    }
+
+    #[test]
+    fn a_disk_reads_and_writes_one_after_the_other() {
+        let disk = |gib| Some(Bytes::gib(gib));
+        let fast = |path| Folder { reads: disk(3), writes: disk(1), ..folder(path, None) };
+        let two = [fast("/a"), fast("/b")];
+        // 360 GiB at 6 GiB/s and 480 at 2: 60 and 240 s.
+        let found = most_per_hour(&two, Bytes::gib(360), Bytes::gib(480)).unwrap();
+        assert!((found - 12.0).abs() < 1e-9, "{found}");
+        assert_eq!(most_per_hour(&[fast("/a"), folder("/b", None)], Bytes::gib(1), Bytes::gib(1)), None);
     }
 
     #[test]

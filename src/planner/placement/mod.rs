@@ -342,7 +342,8 @@ impl Placement {
     }
 }
 
-/// Bytes written to sealing disks by all stages of one sector.
-fn writes_per_sector(costs: &Costs) -> Bytes {
-    Bytes(costs.all_on_cores().map(|cost: &Cost| cost.writes.0).sum())
+/// Bytes that all stages of one sector read from and write to sealing disks.
+fn disk_traffic(costs: &Costs) -> (Bytes, Bytes) {
+    let sum = |of: fn(&Cost) -> Bytes| Bytes(costs.all_on_cores().map(|cost| of(cost).0).sum());
+    (sum(|cost| cost.reads), sum(|cost| cost.writes))
 }
