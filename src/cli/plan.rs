@@ -25,12 +25,14 @@ use std::{
   damocles-worker-util plan --target 10TiB/day --sector-size 32GiB --prover stock-damocles --suite supra \\
       --layout exclusive --hugepages --manager /ip4/10.0.0.1/tcp/1789
       for this machine and damocles' own build with Supranational's GPU code
+  damocles-worker-util plan --target 1PiB/month --days-per-month 21 --sector-size 32GiB --fleet fleet.toml
+      the cheapest mix of the machine types in a file: what to buy, what runs where
   damocles-worker-util plan --target 20GiB/day --sector-size 512MiB --machine machine.json
       for the machine whose `hwinfo --json` that is; an hwloc XML export or a captured tree serves too
   damocles-worker-util plan --target 10MiB/h --sector-size 8MiB --manager /ip4/10.0.0.1/tcp/1789 \\
       --sealing-dir /mnt/nvme0 --sealing-dir /mnt/nvme1 --attached store1=/mnt/store1 --miner 1234
 
-The file goes to stdout, the forecast to stderr.
+The file goes to stdout, the forecast to stderr; with --fleet two tables go to stdout.
 Exit code: 0 planned, 1 no plan reaches the target, 2 could not plan.")]
 pub struct Args {
     /// What to produce: a size per hour, day, week or month
@@ -43,6 +45,9 @@ pub struct Args {
     /// fleet file, a file of `hwinfo --json`, or whatever `hwinfo --from` takes
     #[arg(long, value_name = "SOURCE")]
     machine: Option<String>,
+    /// Plan the cheapest mix of the machine types in FILE: what to buy and what runs where
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["machine", "count", "pc1"])]
+    fleet: Option<PathBuf>,
     /// How many such machines there are; without it as many as the target takes, for this machine 1
     #[arg(long, value_name = "N")]
     count: Option<u32>,
@@ -105,6 +110,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
+    if let Some(fleet) = &args.fleet {
+        return super::plan_fleet::run(fleet, &args.request()?, args.json, io);
+    }
     let machine = args.machine(io)?;
     match planner::plan(&machine, &args.request()?) {
         Ok(plan) => {

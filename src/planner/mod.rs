@@ -13,6 +13,7 @@ mod capacity;
 pub mod catalogue;
 mod choices;
 mod costs;
+pub mod fleet;
 mod forecast;
 mod inventory;
 mod placement;

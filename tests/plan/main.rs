@@ -2,6 +2,7 @@
 
 mod command;
 mod file;
+mod fleet;
 mod placed;
 mod random;
 mod random_placed;
@@ -44,4 +45,9 @@ fn site() -> Site {
 /// The same with a manager on a network.
 fn placed_site() -> Site {
     Site { manager: Manager::Remote("/ip4/10.0.0.1/tcp/1789".into()), ..site() }
+}
+
+/// As many random cases as the environment asks for, else few enough for every run.
+fn cases(few: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }

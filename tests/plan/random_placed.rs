@@ -165,7 +165,7 @@ fn any_size() -> impl Strategy<Value = SectorSize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases(250)))]
+    #![proptest_config(ProptestConfig::with_cases(crate::cases(150)))]
 
     #[test]
     fn what_is_planned_is_sound_and_what_is_not_says_why(
@@ -207,9 +207,4 @@ proptest! {
             prop_assert!(after >= before * (1.0 - 1e-9), "{} makes {before}, {} makes {after}", parts.line(), larger.line());
         }
     }
-}
-
-/// As many as asked for in the environment, else few enough for every run.
-fn cases(few: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }
