@@ -4,7 +4,7 @@
 //! machines and plans for them.
 //!
 //! ```text
-//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config } , sys ─► units
+//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config  profile } , sys ─► units
 //! ```
 //!
 //! Imports run to the right only, and the domains in the first braces never see one another: what they tell each
@@ -18,13 +18,14 @@
 //!
 //! | module | owns | begin reading at |
 //! | --- | --- | --- |
-//! | [`units`] | sizes, durations, rates, CPU lists, sector sizes, proof types: what an operator types, and back | [`units::Bytes`] |
+//! | [`units`] | sizes, durations, rates, CPU lists, sector sizes, proof types, provers: what an operator types, and back | [`units::Bytes`] |
 //! | [`machine`] | CONTRACT one machine as data: what `hwinfo --json` prints and `plan` reads | [`machine::Machine`] |
 //! | [`worker_config`] | CONTRACT damocles-worker.toml: what `plan` writes and `daemon` loads | [`worker_config::parse`] |
+//! | [`profile`] | CONTRACT what a task of each stage takes, each figure with its source | [`profile::Profile::lookup`] |
 //! | [`sys`] | EFFECTS files under a root, hwloc, locks, files that survive a crash whole | [`sys::durable`] |
 //! | [`hwinfo`] | a look at this host, and its tree for people | [`hwinfo::this_machine`] |
 //! | [`hugepage`] | hugepage files for PC1: made on their node, proven, taken back | [`hugepage::init()`] |
-//! | [`planner`] | machine, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
+//! | [`planner`] | machine, profile, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
 //! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
 //! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
 //!
@@ -49,7 +50,7 @@
 //! | file or folder | who | |
 //! | --- | --- | --- |
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
-//! | worker.toml (`-c`), machine.json (`--machine`) | `daemon`, `plan` | read |
+//! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
 //! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
 //! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |

@@ -10,6 +10,7 @@ pub mod hwinfo_cpuset;
 pub mod man;
 pub mod params;
 pub mod plan;
+mod plan_fleet;
 pub mod plan_simulate;
 pub mod plan_verify;
 pub mod sealcalc;

@@ -30,7 +30,7 @@ pub struct Args {
     /// The configuration
     #[arg(value_name = "FILE")]
     config: PathBuf,
-    /// The machine that it would run on (a file of `hwinfo --json`, or whatever `hwinfo --from` takes) instead of this one
+    /// The machine that it would run on, as `plan --machine` takes it, instead of this one
     #[arg(long, value_name = "SOURCE")]
     machine: Option<String>,
     /// Measured stage times (profile.toml), which go before the built-in ones
@@ -60,7 +60,7 @@ pub struct Args {
 pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let config = config(&args.config, io)?;
     let profile = profile(args.profile.as_deref())?;
-    let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
+    let machine = super::plan::machine(args.machine.as_deref(), io)?;
     let question = Question {
         config: &config,
         machine: &machine,

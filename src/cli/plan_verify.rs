@@ -30,7 +30,7 @@ pub struct Args {
     /// The configuration
     #[arg(value_name = "FILE")]
     config: PathBuf,
-    /// The machine that it would run on (a file of `hwinfo --json`, or whatever `hwinfo --from` takes) instead of this one
+    /// The machine that it would run on, as `plan --machine` takes it, instead of this one
     #[arg(long, value_name = "SOURCE")]
     machine: Option<String>,
     /// Measured stage times (profile.toml), which go before the built-in ones
@@ -57,7 +57,7 @@ pub struct Args {
 pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let loaded = load(&args.config)?;
     let profile = plan_simulate::profile(args.profile.as_deref())?;
-    let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
+    let machine = super::plan::machine(args.machine.as_deref(), io)?;
     let report = verify(&Question {
         config: &loaded.config,
         warnings: &loaded.warnings,

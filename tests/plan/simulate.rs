@@ -1,11 +1,10 @@
 //! The simulation against what can be known without it: sealcalc, Little's law, bounds, and the plans of the field.
 
-use crate::{fixtures, machine, machines, site, target};
+use crate::{fixtures, machine, machines, plan, site, target};
 use assert_cmd::Command;
 use damocles_worker::{
     machine::Machine,
     planner::{
-        plan,
         sealcalc::{Course, Inputs, Stage},
         simulate::{self, Chance, Duration, Forecast, Line, Question, Server, Station, Wait, forecast, run},
     },
