@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, default_value = "stock")]
     suite: Suite,
     /// The clock that the cores keep under load, in GHz; else the catalogue's for this processor
-    #[arg(long, value_name = "GHZ")]
+    #[arg(long, value_name = "GHZ", value_parser = parse_ghz)]
     ghz: Option<f64>,
     /// Print the forecast as JSON
     #[arg(long)]
@@ -80,6 +80,12 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
         writeln!(io.err, "note: {note}")?;
     }
     Ok(Exit::Yes)
+}
+
+/// A clock that a processor can have.
+pub(super) fn parse_ghz(text: &str) -> Result<f64, String> {
+    let ghz: Option<f64> = text.parse().ok().filter(|ghz| (0.1..=10.0).contains(ghz));
+    ghz.ok_or_else(|| "a clock in GHz from 0.1 to 10, such as 3.3".to_owned())
 }
 
 /// A worker.toml that loads; its warnings are talk.

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, default_value = "stock")]
     suite: Suite,
     /// The clock that the cores keep under load, in GHz; else the catalogue's for this processor
-    #[arg(long, value_name = "GHZ")]
+    #[arg(long, value_name = "GHZ", value_parser = plan_simulate::parse_ghz)]
     ghz: Option<f64>,
     /// Memory that does not suffice is a warning
     #[arg(long)]
