@@ -9,6 +9,7 @@ pub mod limit;
 pub mod manager;
 pub mod processor;
 pub mod proofs;
+pub mod sdr;
 pub mod sector;
 pub mod stage;
 pub mod store;

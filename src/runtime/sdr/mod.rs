@@ -1,0 +1,3 @@
+//! PC1's label engine.
+pub mod kernel;
+pub mod label;
