@@ -4,6 +4,8 @@
 //! ahead. The next node's header is left to the processor to find: no such machine was there to measure what
 //! spreading it by hand would give. Checked under emulation only.
 
+#![allow(unsafe_code)]
+
 use super::{PREFETCH_NODES, Strand};
 use crate::runtime::sdr::label::{BASE_PARENTS, LAST_WORD, Label, PARENTS};
 use std::arch::{aarch64::*, asm};

@@ -10,6 +10,8 @@
 //! | `fresh_beside_kept` | a block from its message | another strand's block from a kept schedule |
 //! | `kept_beside_kept` | a block from a kept schedule | the same of another strand |
 
+#![allow(unsafe_code)]
+
 use std::arch::x86_64::*;
 
 /// The round constants.
