@@ -120,6 +120,15 @@ impl Kernel {
         }
     }
 
+    /// Hashes so many blocks one after another and nothing else: what no label can be faster than. For benchmarks.
+    pub fn dependent_blocks(self, blocks: usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::ShaNi => sha_ni::dependent_blocks(blocks),
+            _ => portable::dependent_blocks(blocks),
+        }
+    }
+
     /// Computes up to `nodes` more labels.
     pub fn advance(self, strand: &mut Strand, nodes: usize) {
         let nodes = nodes.min(strand.left());

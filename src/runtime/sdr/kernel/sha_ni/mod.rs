@@ -70,6 +70,18 @@ pub(super) fn advance_pair(one: &mut Strand, other: &mut Strand, nodes: usize) {
     other.next += nodes;
 }
 
+/// So many blocks, one after another, without anything that a label needs besides.
+pub(super) fn dependent_blocks(blocks: usize) {
+    // SAFETY: `Kernel` offers this kernel only where `available` says yes.
+    unsafe { chain(blocks) }
+}
+
+#[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
+fn chain(blocks: usize) {
+    let (mut state, schedule) = (initial(), Schedule::NONE);
+    (0..blocks).for_each(|_| alone(&mut state, &schedule));
+}
+
 /// A strand while its slices are only pointers.
 ///
 /// Always holds: `parents` and `current` have `mask + 1` elements, and so has `previous` unless the layer is the
