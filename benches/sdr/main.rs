@@ -3,7 +3,8 @@
 //! ```text
 //! (cd benches/peers/stock-sdr && cargo build --release)            the library for this processor, multicore; minutes
 //! cargo bench --profile dev --bench sdr                            sectors of 512 MiB
-//! cargo bench --profile dev --bench sdr -- --nodes-log2 27         of 4 GiB, which leaves every cache: 16 GiB of memory
+//! cargo bench --profile dev --bench sdr -- --nodes-log2 27         of 4 GiB, which leaves every cache: 20 GiB of memory
+//!     … --without-multicore                                        without whole layers by the library, which take minutes
 //! ```
 //!
 //! The graph is random with the distances of the real one: distances double with each of as many buckets, expander
@@ -41,7 +42,7 @@ const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/stock-sdr
 /// The porep id of the graph; `benches/peers/stock-sdr` has the same.
 const POREP_ID: [u8; 32] = [7; 32];
 const ROUNDS: usize = 5;
-/// Nodes of one measurement: some tenths of a second.
+/// Nodes of one measurement: some tenths of a second, less for a graph that has not as many.
 const NODES: usize = 1 << 19;
 
 fn main() -> ExitCode {
@@ -116,6 +117,8 @@ struct Bench {
     kernel: Kernel,
     parents: ParentFile,
     nodes: usize,
+    /// Nodes of one measurement.
+    count: usize,
     cpus: Vec<u32>,
 }
 
@@ -123,10 +126,12 @@ fn measure(folder: &Path, nodes: usize) -> io::Result<()> {
     let path = fs::read_dir(folder)?.next().ok_or_else(|| io::Error::other("no parent cache"))??.path();
     let parents = ParentFile::open(&path, nodes).map_err(io::Error::other)?;
     let cpus: Vec<u32> = seats::allowed().iter().take(2).collect();
-    let bench = Bench { kernel: Kernel::best(), parents, nodes, cpus };
+    let count = NODES.min(nodes / 2 / ROUNDS);
+    let bench = Bench { kernel: Kernel::best(), parents, nodes, count, cpus };
     let mut layers = Layers::new(nodes, 2)?;
     let mut out = io::stdout();
     writeln!(out, "kernel {}, {} MiB sectors, CPUs {:?}", bench.kernel.name(), nodes >> 15, bench.cpus)?;
+    writeln!(out, "layers in transparent huge pages: {}", huge_share(3 * nodes * 32))?;
     let limits = bench.on_first_core(|| bench.limits());
     writeln!(out, "\n{:<52} {:>9} {:>9}", "ns a node", "layer 1", "layer 2")?;
     for (blocks, ns) in [17, 19, 20].iter().zip(limits) {
@@ -146,9 +151,18 @@ fn measure(folder: &Path, nodes: usize) -> io::Result<()> {
     line("stock, one core, as linked here, the first nodes", linked)?;
     let native = bench.on_first_core(|| both(|layer| bench.stock_native(layer)));
     line("stock, one core, target-cpu=native, the first nodes", native)?;
-    let multi = bench.stock_multi();
+    let wanted = !env::args().any(|arg| arg == "--without-multicore");
+    let multi = if wanted { bench.stock_multi() } else { [f64::NAN; 2] };
     line("stock, two cores (one producer), native", multi)?;
     ratios(&mut out, limits, one, start, pair, two, [linked, native, multi])
+}
+
+/// How much of what was touched the kernel backed with huge pages.
+fn huge_share(bytes: usize) -> String {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    let kib: Option<usize> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kib.map_or("unknown".into(), |kib| format!("{:.0} %", 100.0 * (kib << 10) as f64 / bytes as f64))
 }
 
 fn both(mut measure: impl FnMut(u32) -> f64) -> [f64; 2] {
@@ -187,7 +201,13 @@ impl Bench {
         [17, 19, 20].map(|blocks| median(|| nanoseconds(TIMES, || self.kernel.dependent_blocks(TIMES * blocks))))
     }
 
-    fn strand<'a>(&'a self, layer: u32, previous: &'a Anonymous, current: &'a mut Anonymous, from: usize) -> Strand<'a> {
+    fn strand<'a>(
+        &'a self,
+        layer: u32,
+        previous: &'a Anonymous,
+        current: &'a mut Anonymous,
+        from: usize,
+    ) -> Strand<'a> {
         let previous = (layer > 1).then(|| previous.labels());
         let mut strand = Strand::new(Label([9; 8]), layer, self.parents.rows(), previous, current.labels_mut());
         strand.skip(from);
@@ -196,13 +216,13 @@ impl Bench {
 
     fn one(&self, layer: u32, layers: &mut Layers) -> f64 {
         let mut strand = self.strand(layer, &layers.previous, &mut layers.current[0], self.nodes / 2);
-        median(|| nanoseconds(NODES, || self.kernel.advance(&mut strand, NODES)))
+        median(|| nanoseconds(self.count, || self.kernel.advance(&mut strand, self.count)))
     }
 
     fn start(&self, layer: u32, layers: &mut Layers) -> f64 {
         median(|| {
             let mut strand = self.strand(layer, &layers.previous, &mut layers.current[0], 0);
-            nanoseconds(NODES, || self.kernel.advance(&mut strand, NODES))
+            nanoseconds(self.count, || self.kernel.advance(&mut strand, self.count))
         })
     }
 
@@ -210,7 +230,7 @@ impl Bench {
         let [one, other] = &mut layers.current[..] else { unreachable!("two strands") };
         let mut one = self.strand(layer, &layers.previous, one, self.nodes / 2);
         let mut other = self.strand(layer, &layers.previous, other, self.nodes / 2);
-        median(|| nanoseconds(2 * NODES, || self.kernel.advance_pair(&mut one, &mut other, NODES)))
+        median(|| nanoseconds(2 * self.count, || self.kernel.advance_pair(&mut one, &mut other, self.count)))
     }
 
     /// Both cores hash a sector each: the time a sector's node takes, halved, because there are two.
@@ -223,7 +243,7 @@ impl Bench {
                     scope.spawn(|| {
                         seats::pin(&[*cpu].into_iter().collect());
                         let mut strand = self.strand(layer, previous, current, self.nodes / 2);
-                        median(|| nanoseconds(NODES, || self.kernel.advance(&mut strand, NODES)))
+                        median(|| nanoseconds(self.count, || self.kernel.advance(&mut strand, self.count)))
                     })
                 })
                 .collect();
@@ -235,12 +255,12 @@ impl Bench {
     fn stock_linked(&self, layer: u32) -> f64 {
         let graph = stock::graph(self.nodes, POREP_ID);
         let (previous, mut current) = (vec![7; self.nodes * 32], vec![7; self.nodes * 32]);
-        let count = NODES / 4;
+        let count = self.count / 4;
         median(|| stock::single(&graph, layer as usize, count, &previous, &mut current))
     }
 
     fn stock_native(&self, layer: u32) -> f64 {
-        let args = ["single".into(), self.nodes.to_string(), layer.to_string(), (NODES / 2).to_string()];
+        let args = ["single".into(), self.nodes.to_string(), layer.to_string(), (self.count / 2).to_string()];
         median(|| self.peer(&args).first().copied().unwrap_or(f64::NAN))
     }
 

@@ -224,9 +224,8 @@ fn a_task_that_is_killed_in_each_layer_ends_in_the_same_comm_r() {
 
 /// The last label of `layers` layers of a graph, by our engine with this kernel.
 fn last_label(kernel: Kernel, nodes: usize, layers: u32, porep_id: [u8; 32], version: ApiVersion) -> Vec<u8> {
-    let graph =
-        StackedBucketGraph::<DefaultTreeHasher>::new_stacked(nodes, BASE_DEGREE, EXP_DEGREE, porep_id, version)
-            .unwrap();
+    let graph = StackedBucketGraph::<DefaultTreeHasher>::new_stacked(nodes, BASE_DEGREE, EXP_DEGREE, porep_id, version)
+        .unwrap();
     let mut bytes = Vec::new();
     for node in 0..nodes {
         let mut parents = [0; BASE_DEGREE + EXP_DEGREE];

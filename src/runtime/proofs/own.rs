@@ -141,12 +141,8 @@ impl Watch for Both<'_> {
 /// What the library would answer.
 fn output(task: &Pc1Task, comm_d: Commitment, layers: u32) -> SealPreCommitPhase1Output {
     let size = task.registered_proof.sector_size();
-    let store = |id: String, nodes| StoreConfig {
-        path: task.cache_path.clone(),
-        id,
-        size: Some(nodes),
-        rows_to_discard: 0,
-    };
+    let store =
+        |id: String, nodes| StoreConfig { path: task.cache_path.clone(), id, size: Some(nodes), rows_to_discard: 0 };
     let stores = (1..=layers as usize).map(|layer| store(CacheKey::label_layer(layer), nodes(size))).collect();
     SealPreCommitPhase1Output {
         registered_proof: registered(task.registered_proof),

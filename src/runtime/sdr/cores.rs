@@ -96,7 +96,8 @@ fn around(root: &Root, cpu: u32) -> Result<Vec<CpuList>, ReadError> {
 
 /// What is not best about these CPUs, in one line; nothing where all is well.
 pub fn judge(allowed: &CpuList, cores: &[Core]) -> Option<String> {
-    let foreign: CpuList = cores.iter().flat_map(|core| core.threads.minus(allowed).iter().collect::<Vec<_>>()).collect();
+    let foreign: CpuList =
+        cores.iter().flat_map(|core| core.threads.minus(allowed).iter().collect::<Vec<_>>()).collect();
     if !foreign.is_empty() {
         return Some(format!(
             "the cpuset {allowed} has only one thread of some cores: what runs on CPUs {foreign} takes up to half of them; \

@@ -19,16 +19,7 @@ use nix::{
     errno::Errno,
     sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
 };
-use std::{
-    ffi::c_void,
-    fs::File,
-    io,
-    num::NonZeroUsize,
-    ops::Range,
-    path::Path,
-    ptr::NonNull,
-    slice,
-};
+use std::{ffi::c_void, fs::File, io, num::NonZeroUsize, ops::Range, path::Path, ptr::NonNull, slice};
 
 /// Transparent huge pages of x86-64; where they are larger, the kernel rounds on its own.
 const HUGE_BYTES: usize = 2 << 20;
@@ -118,8 +109,7 @@ impl Anonymous {
     /// Room for so many labels.
     pub fn new(nodes: usize) -> Result<Self, SdrError> {
         let bytes = nodes * size_of::<Label>();
-        let failed =
-            |errno: Errno| SdrError::Memory { bytes: Bytes(bytes as u64), source: io::Error::from(errno) };
+        let failed = |errno: Errno| SdrError::Memory { bytes: Bytes(bytes as u64), source: io::Error::from(errno) };
         // The kernel aligns to small pages; a huge one needs its own boundary.
         let with_room = NonZeroUsize::new(bytes + HUGE_BYTES).ok_or_else(|| failed(Errno::EINVAL))?;
         let read_write = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -168,8 +158,7 @@ mod tests {
         let mapped = ParentFile::open(&path, 64).unwrap();
         mapped.will_need(0..64);
         mapped.will_need(60..900);
-        let read: Vec<Parents> =
-            numbers.as_chunks::<PARENTS>().0.iter().map(|row| Parents::new(*row)).collect();
+        let read: Vec<Parents> = numbers.as_chunks::<PARENTS>().0.iter().map(|row| Parents::new(*row)).collect();
         assert_eq!(mapped.rows(), read);
     }
 

@@ -322,9 +322,8 @@ pub fn allowed() -> CpuList {
 /// Lets the calling thread run on these CPUs only. Where the kernel does not want that, it runs where it may.
 pub fn pin(cpus: &CpuList) {
     let mut set = CpuSet::new();
-    let pinned = cpus.iter().try_for_each(|cpu| set.set(cpu as usize)).and_then(|()| {
-        sched_setaffinity(Pid::from_raw(0), &set)
-    });
+    let pinned =
+        cpus.iter().try_for_each(|cpu| set.set(cpu as usize)).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     if let Err(errno) = pinned {
         tracing::warn!(%cpus, %errno, "pc1: a thread could not be pinned; it floats over the cpuset");
     }

@@ -57,7 +57,9 @@ impl Sector {
 
     /// What tells files apart that were written again.
     fn inodes(&self) -> Vec<u64> {
-        (1..=LAYERS).map(|layer| fs::metadata(layer_path(&self.job.folder, layer)).map_or(0, |meta| meta.ino())).collect()
+        (1..=LAYERS)
+            .map(|layer| fs::metadata(layer_path(&self.job.folder, layer)).map_or(0, |meta| meta.ino()))
+            .collect()
     }
 }
 

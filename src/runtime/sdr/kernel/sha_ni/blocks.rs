@@ -71,10 +71,26 @@ pub(super) fn add(one: State, other: State) -> State {
 macro_rules! from_kept {
     ($c:literal $a:literal $from:literal $group:literal) => {
         concat!(
-            "movq xmm0, qword ptr [", $from, " + 16*", $group, "]\n",
-            "sha256rnds2 ", $c, ", ", $a, ", xmm0\n",
-            "movq xmm0, qword ptr [", $from, " + 16*", $group, " + 8]\n",
-            "sha256rnds2 ", $a, ", ", $c, ", xmm0\n",
+            "movq xmm0, qword ptr [",
+            $from,
+            " + 16*",
+            $group,
+            "]\n",
+            "sha256rnds2 ",
+            $c,
+            ", ",
+            $a,
+            ", xmm0\n",
+            "movq xmm0, qword ptr [",
+            $from,
+            " + 16*",
+            $group,
+            " + 8]\n",
+            "sha256rnds2 ",
+            $a,
+            ", ",
+            $c,
+            ", xmm0\n",
         )
     };
 }
@@ -83,11 +99,31 @@ macro_rules! from_kept {
 macro_rules! expand {
     ($m0:literal $m1:literal $m2:literal $m3:literal $t:literal) => {
         concat!(
-            "sha256msg1 ", $m0, ", ", $m1, "\n",
-            "movdqa ", $t, ", ", $m3, "\n",
-            "palignr ", $t, ", ", $m2, ", 4\n",
-            "paddd ", $m0, ", ", $t, "\n",
-            "sha256msg2 ", $m0, ", ", $m3, "\n",
+            "sha256msg1 ",
+            $m0,
+            ", ",
+            $m1,
+            "\n",
+            "movdqa ",
+            $t,
+            ", ",
+            $m3,
+            "\n",
+            "palignr ",
+            $t,
+            ", ",
+            $m2,
+            ", 4\n",
+            "paddd ",
+            $m0,
+            ", ",
+            $t,
+            "\n",
+            "sha256msg2 ",
+            $m0,
+            ", ",
+            $m3,
+            "\n",
         )
     };
 }
@@ -96,21 +132,49 @@ macro_rules! expand {
 macro_rules! rounds {
     ($c:literal $a:literal $m:literal $group:literal no) => {
         concat!(
-            "movdqa xmm0, ", $m, "\n",
-            "paddd xmm0, xmmword ptr [{k} + 16*", $group, "]\n",
-            "sha256rnds2 ", $c, ", ", $a, ", xmm0\n",
+            "movdqa xmm0, ",
+            $m,
+            "\n",
+            "paddd xmm0, xmmword ptr [{k} + 16*",
+            $group,
+            "]\n",
+            "sha256rnds2 ",
+            $c,
+            ", ",
+            $a,
+            ", xmm0\n",
             "pshufd xmm0, xmm0, 14\n",
-            "sha256rnds2 ", $a, ", ", $c, ", xmm0\n",
+            "sha256rnds2 ",
+            $a,
+            ", ",
+            $c,
+            ", xmm0\n",
         )
     };
     ($c:literal $a:literal $m:literal $group:literal $keep:literal) => {
         concat!(
-            "movdqa xmm0, ", $m, "\n",
-            "paddd xmm0, xmmword ptr [{k} + 16*", $group, "]\n",
-            "movdqa xmmword ptr [", $keep, " + 16*", $group, "], xmm0\n",
-            "sha256rnds2 ", $c, ", ", $a, ", xmm0\n",
+            "movdqa xmm0, ",
+            $m,
+            "\n",
+            "paddd xmm0, xmmword ptr [{k} + 16*",
+            $group,
+            "]\n",
+            "movdqa xmmword ptr [",
+            $keep,
+            " + 16*",
+            $group,
+            "], xmm0\n",
+            "sha256rnds2 ",
+            $c,
+            ", ",
+            $a,
+            ", xmm0\n",
             "pshufd xmm0, xmm0, 14\n",
-            "sha256rnds2 ", $a, ", ", $c, ", xmm0\n",
+            "sha256rnds2 ",
+            $a,
+            ", ",
+            $c,
+            ", xmm0\n",
         )
     };
 }
@@ -326,4 +390,4 @@ macro_rules! kept {
     (@kept $($group:tt)*) => { concat!($(from_kept!("{c}" "{a}" "{p}" $group)),*) };
 }
 pub(super) use kept;
-pub(super) use {from_kept, from_message, expand, rounds};
+pub(super) use {expand, from_kept, from_message, rounds};

@@ -198,9 +198,7 @@ impl Lane {
 unsafe fn two_labels(one: *const Label, other: *const Label) -> Message {
     let (one, other) = (one.cast::<__m128i>(), other.cast::<__m128i>());
     // SAFETY: a label is eight aligned words.
-    unsafe {
-        [_mm_load_si128(one), _mm_load_si128(one.add(1)), _mm_load_si128(other), _mm_load_si128(other.add(1))]
-    }
+    unsafe { [_mm_load_si128(one), _mm_load_si128(one.add(1)), _mm_load_si128(other), _mm_load_si128(other.add(1))] }
 }
 
 /// The block of one label and the end of the message.
