@@ -1,6 +1,6 @@
 //! The library's single-core path over a part of a layer, in whatever build this file is compiled into.
 
-use crate::TreeHasher;
+use crate::{TreeHasher, hashers::Hasher};
 use std::time::Instant;
 use storage_proofs_core::{
     api_version::ApiVersion,
@@ -22,18 +22,17 @@ pub fn graph(nodes: usize, porep_id: [u8; 32]) -> Graph {
 }
 
 /// The name that the library looks for this graph's parent cache under.
+#[allow(dead_code)] // Only one of the two programs that include this file makes the cache.
 pub fn parent_cache_name(graph: &Graph, nodes: usize, porep_id: [u8; 32]) -> String {
     use sha2::{Digest, Sha256};
     let mut hasher = Sha256::new();
-    hasher.update(<TreeHasher as filecoin_hashers_of::Hasher>::name());
+    hasher.update(<TreeHasher as Hasher>::name());
     hasher.update(graph.identifier());
     hasher.update(derive_porep_domain_seed(FEISTEL_DST, porep_id));
     hasher.update((nodes as u32).to_le_bytes());
     let name: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("v{VERSION}-sdr-parent-{name}.cache")
 }
-
-use crate::hashers as filecoin_hashers_of;
 
 /// Nanoseconds a node of the first `count` nodes of a layer. `current` and `previous` are a whole layer's bytes.
 pub fn single(graph: &Graph, layer: usize, count: usize, previous: &[u8], current: &mut [u8]) -> f64 {

@@ -32,8 +32,11 @@ use storage_proofs_porep::stacked::{EXP_DEGREE, StackedBucketGraph};
 const STOCK: Pc1Options = Pc1Options { prover: Pc1Prover::Stock, sectors_per_core: 1 };
 const OWN: Pc1Options = Pc1Options { prover: Pc1Prover::Own, sectors_per_core: 1 };
 
-/// Content by name of all layers and of tree-d.
-fn made(cache: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Content by name.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// All layers and tree-d.
+fn made(cache: &Path) -> Files {
     let entries = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap());
     entries
         .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
@@ -41,7 +44,7 @@ fn made(cache: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn made_layers(cache: &Path) -> BTreeMap<String, Vec<u8>> {
+fn made_layers(cache: &Path) -> Files {
     made(cache).into_iter().filter(|(name, _)| name.contains("-layer-")).collect()
 }
 
@@ -56,7 +59,7 @@ fn only_tree_d(sector: &Sector) {
 }
 
 /// Runs pc1 with both provers in one folder, one after the other from nothing.
-fn both(sector: &Sector, task: &Pc1Task) -> [(Opaque, BTreeMap<String, Vec<u8>>, Vec<u8>); 2] {
+fn both(sector: &Sector, task: &Pc1Task) -> [(Opaque, Files, Vec<u8>); 2] {
     [OWN, STOCK].map(|options| {
         only_tree_d(sector);
         let _ = fs::remove_file(&task.out_path);

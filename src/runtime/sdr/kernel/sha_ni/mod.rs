@@ -289,11 +289,14 @@ unsafe fn parents<const FIRST: bool>(state: &mut State, lane: &mut Lane, side: &
         kept!(now, &s[1], h, 13 no);
         kept!(now, &s[2], h, 14 15);
     } else {
-        (fetch(0), fetch(11));
+        fetch(0);
+        fetch(11);
         kept!(now, &s[0], h, 0 1);
-        (fetch(1), fetch(12));
+        fetch(1);
+        fetch(12);
         kept!(now, &s[1], h, 2 3);
-        (fetch(2), fetch(13));
+        fetch(2);
+        fetch(13);
         kept!(now, &s[2], h, 4 5);
         fetch(3);
         kept!(now, &s[3], h, 6 7);
