@@ -83,7 +83,7 @@ fn cycle_minutes(resources: &Resources, costs: &Costs) -> f64 {
 fn worst_memory(threads: u32, limits: &Limits, resources: &Resources, costs: &Costs) -> Bytes {
     let mut tasks: Vec<(Bytes, Stage)> =
         costs.all_on_cores().map(|cost| (cost.memory_on(resources.cores), cost.stage)).collect();
-    tasks.sort_by(|a, b| b.0.cmp(&a.0));
+    tasks.sort_by_key(|(memory, _)| std::cmp::Reverse(*memory));
     let (mut free, mut bytes) = (threads, 0u64);
     for (memory, stage) in tasks {
         let count = limits.get(&stage).map_or(free, |limit| free.min(*limit));

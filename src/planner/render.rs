@@ -240,7 +240,7 @@ fn span(cost: &Cost, minutes: f64) -> String {
 
 /// The store of each sealing thread.
 fn stores(plan: &Plan, locations: &Locations) -> Vec<String> {
-    let named = || locations.sealing_dirs.iter().map(|dir| Folder::unknown(dir));
+    let named = || locations.sealing_dirs.iter().map(Folder::unknown);
     let folders = plan.placement.as_ref().map_or_else(|| named().collect(), |placement| placement.folders.clone());
     let stores = disks::stores(&folders, plan.capacity.sealing_threads);
     stores

@@ -16,7 +16,12 @@ use crate::{
     planner::inventory::{Core, Node},
     units::{CpuList, Prover},
 };
-use std::{cell::RefCell, collections::HashMap, ops::RangeInclusive};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+    rc::Rc,
+};
 
 /// Tasks on whole groups of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +42,20 @@ pub(super) struct Pc1Sets<'m> {
     producers: usize,
     known: RefCell<HashMap<(usize, u32), Option<Pc1Set>>>,
     most: RefCell<HashMap<usize, u32>>,
+    /// By node, first group and number of groups.
+    runs: RefCell<HashMap<(usize, usize, usize), Rc<Vec<Run>>>>,
+}
+
+/// A cpuset of whole groups, and the CPUs of each sound unit that the prover forms on it.
+struct Run {
+    cpuset: CpuList,
+    units: Vec<Vec<u32>>,
 }
 
 impl<'m> Pc1Sets<'m> {
     pub fn new(machine: &'m Machine, nodes: &'m [Node], prover: Prover, producers: usize) -> Self {
-        Self { machine, nodes, prover, producers, known: RefCell::default(), most: RefCell::default() }
+        let (known, most, runs) = Default::default();
+        Self { machine, nodes, prover, producers, known, most, runs }
     }
 
     /// The most tasks that a node can carry by its cores.
@@ -95,26 +109,39 @@ impl<'m> Pc1Sets<'m> {
         0..=(if is_equal || self.prover == Prover::Stock { 0 } else { groups.len() - length })
     }
 
+    fn judge(&self, node: usize, first: usize, length: usize, tasks: u32) -> Option<Pc1Set> {
+        let runs = self.runs(node, first, length);
+        let run = runs.iter().find(|run| run.units.len() >= tasks as usize)?;
+        let bound: CpuList = run.units[..tasks as usize].iter().flatten().copied().collect();
+        let cores = self.nodes[node].groups[first..first + length].iter().flatten();
+        let is_free = |core: &&Core| !core.cpus.iter().any(|cpu| bound.contains(cpu));
+        let rest = cores.filter(is_free).map(|core| core.first).collect();
+        Some(Pc1Set { cpuset: run.cpuset.clone(), tasks, groups: (first, first + length - 1), rest })
+    }
+
     /// With all siblings of each core, or else with the first CPU of each: the stock provers lose count where a
     /// cpuset has holes, and siblings are numbered far away on most machines.
-    fn judge(&self, node: usize, first: usize, length: usize, tasks: u32) -> Option<Pc1Set> {
-        let groups = &self.nodes[node].groups[first..first + length];
-        let cores: Vec<&Core> = groups.iter().flatten().collect();
-        let whole: CpuList = cores.iter().flat_map(|core| core.cpus.iter()).collect();
-        let firsts: CpuList = cores.iter().map(|core| core.first).collect();
+    fn runs(&self, node: usize, first: usize, length: usize) -> Rc<Vec<Run>> {
+        if let Some(runs) = self.runs.borrow().get(&(node, first, length)) {
+            return runs.clone();
+        }
+        let cores = || self.nodes[node].groups[first..first + length].iter().flatten();
+        let whole: CpuList = cores().flat_map(|core| core.cpus.iter()).collect();
+        let firsts: CpuList = cores().map(|core| core.first).collect();
         let is_smt = whole.len() > firsts.len();
-        [Some(whole), is_smt.then_some(firsts)].into_iter().flatten().find_map(|cpuset| {
-            let found = pc1_units(self.machine, &cpuset, self.prover, self.producers);
-            let units = found.units().get(..tasks as usize)?;
-            let is_sound = |unit: &Unit| unit.unbound == 0 && unit.groups == 1;
-            if !units.iter().all(is_sound) {
-                return None;
-            }
-            let bound: CpuList = units.iter().flat_map(|unit| unit.cpus.iter().copied()).collect();
-            let distinct = bound.len() == units.iter().map(|unit| unit.cpus.len()).sum::<usize>();
-            let is_free = |core: &&&Core| !core.cpus.iter().any(|cpu| bound.contains(cpu));
-            let rest = cores.iter().filter(is_free).map(|core| core.first).collect();
-            distinct.then_some(Pc1Set { cpuset, tasks, groups: (first, first + length - 1), rest })
-        })
+        let cpusets = [Some(whole), is_smt.then_some(firsts)].into_iter().flatten();
+        let runs = Rc::new(cpusets.map(|cpuset| self.run(cpuset)).collect::<Vec<_>>());
+        self.runs.borrow_mut().insert((node, first, length), runs.clone());
+        runs
+    }
+
+    /// The units up to the first that is not sound: not whole, in two groups, or on a core of another.
+    fn run(&self, cpuset: CpuList) -> Run {
+        let found = pc1_units(self.machine, &cpuset, self.prover, self.producers);
+        let mut taken = BTreeSet::new();
+        let is_sound =
+            |unit: &&Unit| unit.unbound == 0 && unit.groups == 1 && unit.cpus.iter().all(|cpu| taken.insert(*cpu));
+        let units = found.units().iter().take_while(is_sound).map(|unit| unit.cpus.clone()).collect();
+        Run { cpuset, units }
     }
 }
