@@ -16,13 +16,13 @@ use super::{
     cgroup::{CgroupError, Cpusets},
     lock::{Lock, LockError},
     mempolicy::{self, Policy, PolicyError},
+    pin,
     root::Root,
 };
 use crate::units::{CpuList, NodeId};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, fcntl},
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     sys::{
         prctl,
         signal::{Signal, killpg},
@@ -123,14 +123,8 @@ impl Place {
     fn pin(&self) -> Result<(), PlaceError> {
         let Some(cpus) = &self.cpuset else { return Ok(()) };
         let failed = |errno| PlaceError::Affinity { cpus: cpus.clone(), errno };
-        let mut set = CpuSet::new();
-        for cpu in cpus.iter() {
-            set.set(cpu as usize).map_err(failed)?;
-        }
-        sched_setaffinity(Pid::from_raw(0), &set).map_err(failed)?;
-        let given = sched_getaffinity(Pid::from_raw(0)).map_err(failed)?;
-        let given =
-            (0..CpuSet::count()).filter(|cpu| given.is_set(*cpu).unwrap_or(false)).map(|cpu| cpu as u32).collect();
+        pin::pin_this_thread(cpus).map_err(failed)?;
+        let given = pin::cpus_of_this_thread().map_err(failed)?;
         if given == *cpus { Ok(()) } else { Err(PlaceError::Short { asked: cpus.clone(), given }) }
     }
 
@@ -363,11 +357,10 @@ mod tests {
 
     #[test]
     fn a_mask_with_cpus_that_are_not_there_is_not_narrowed_in_silence() {
-        let given = sched_getaffinity(Pid::from_raw(0)).unwrap();
-        let here = (0..CpuSet::count()).find(|cpu| given.is_set(*cpu).unwrap()).unwrap();
-        let place = Place { cpuset: Some([here as u32, 1000].into_iter().collect()), ..Place::default() };
+        let here = pin::cpus_of_this_thread().unwrap().iter().next().unwrap();
+        let place = Place { cpuset: Some([here, 1000].into_iter().collect()), ..Place::default() };
         assert!(placed(&place).unwrap_err().to_string().contains(&format!("the kernel gives {here};")));
-        let place = Place { cpuset: Some([here as u32].into_iter().collect()), ..Place::default() };
+        let place = Place { cpuset: Some([here].into_iter().collect()), ..Place::default() };
         assert!(placed(&place).unwrap().is_empty());
     }
 
