@@ -60,7 +60,7 @@
 //! | folders on a hugetlbfs (`--path`), mounts (`--mount`) | `store` | `numa_N/32.0_GiB_0`, …; on their way in `MOUNT/.damocles-init-*-staging/` |
 //! | `/var/lib/damocles-worker/hugepage.json` (`--state`) | `store` | what was made since the machine was booted; beside it `.lock` |
 //! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store` | read |
-//! | `damocles-worker-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
+//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
 //! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
 //! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
 //! | FOLDER of `man` | `man` | manual pages |

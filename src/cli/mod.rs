@@ -13,8 +13,8 @@ pub mod params;
 pub mod plan;
 pub mod plan_simulate;
 pub mod plan_verify;
-pub mod sealcalc;
 pub mod processor;
+pub mod sealcalc;
 pub mod store;
 
 use anyhow::Result;

@@ -40,6 +40,8 @@ pub enum CgroupError {
     Short { path: PathBuf, what: &'static str, asked: String, given: String },
     #[error("cgroup {}: processes {pids} do not leave it; end them", path.display())]
     Busy { path: PathBuf, pids: String },
+    #[error("cgroup {}: processes {pids} are in it, of another daemon; give this one another cgroup.group_name", path.display())]
+    Taken { path: PathBuf, pids: String },
 }
 
 fn hint(source: &io::Error) -> &'static str {
@@ -106,6 +108,11 @@ impl Cpusets {
     pub fn make(&self, name: &str, cpus: &CpuList, node: Option<NodeId>) -> Result<()> {
         let path = self.path(name);
         self.make_folders(name)?;
+        // Two containers that see the host's hierarchy may both have a daemon of number 1.
+        let pids = pids(&path);
+        if !pids.is_empty() {
+            return Err(CgroupError::Taken { path, pids });
+        }
         write(&path.join("cpuset.cpus"), &cpus.to_string())?;
         if let Some(node) = node {
             write(&path.join("cpuset.mems"), &node.to_string())?;
@@ -159,11 +166,7 @@ impl Cpusets {
                     thread::sleep(Duration::from_millis(5));
                 }
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    let pids = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-                    return Err(CgroupError::Busy {
-                        pids: pids.split_whitespace().collect::<Vec<_>>().join(", "),
-                        path,
-                    });
+                    return Err(CgroupError::Busy { pids: pids(&path), path });
                 }
                 Err(source) => return Err(CgroupError::Io { doing: "removing", path, source }),
             }
@@ -201,6 +204,12 @@ impl Cpusets {
         }
         Err(CgroupError::Short { path: path.to_owned(), what, asked: asked.to_string(), given })
     }
+}
+
+/// The processes in a group, for people.
+fn pids(group: &Path) -> String {
+    let pids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    pids.split_whitespace().collect::<Vec<_>>().join(", ")
 }
 
 /// v2: lets the folders in `folder` have cpusets.
@@ -305,6 +314,9 @@ mod tests {
         let (_dir, cpusets) = v2("2-3");
         let error = cpusets.make("g/sub", &cpus("2-3"), Some(NodeId(0))).unwrap_err().to_string();
         assert!(error.contains("asked for mems 0, the kernel gives 1"), "{error}");
+        fs::write(cpusets.path("g/sub/cgroup.procs"), "12\n13\n").unwrap();
+        let error = cpusets.make("g/sub", &cpus("2-3"), None).unwrap_err().to_string();
+        assert!(error.contains("processes 12, 13 are in it, of another daemon"), "{error}");
         let error = cpusets.make("g/other", &cpus("2-3"), None).unwrap_err().to_string();
         assert!(error.starts_with("cgroup: writing ") && error.contains("g/other/cpuset.cpus"), "{error}");
     }

@@ -79,7 +79,7 @@ impl Rig {
     /// The folder of the daemon's children.
     pub fn scratch(&self) -> PathBuf {
         let mut folders: Vec<_> = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        folders.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("damocles-worker-"));
+        folders.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("damocles-worker-tmp-"));
         assert_eq!(folders.len(), 1, "{folders:?}");
         folders.remove(0)
     }

@@ -67,7 +67,7 @@ groups() { find /sys/fs/cgroup -name 'sub-*' | wc -l; }
 
 /// One line for each child: name, CPUs, mems, policy, cgroup.
 const LOOK: &str = r#". /tools
-for lock in /tmp/damocles-worker-*/*-*.lock; do
+for lock in /tmp/damocles-worker-tmp-*/*-*.lock; do
     pid=$(cat $lock); name=$(basename $lock .lock)
     for task in /proc/$pid/task/*; do
         cpus=$(sed -n 's/Cpus_allowed_list:\t//p' $task/status); mems=$(sed -n 's/Mems_allowed_list:\t//p' $task/status)
@@ -106,7 +106,7 @@ fn story(name: &str, when: When, mount: &str, limited: &str) {
         .step("look", LOOK)
         .step(
             "stop",
-            ". /tools; kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon); ls -d /tmp/damocles-worker-*; groups",
+            ". /tools; kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon); ls -d /tmp/damocles-worker-tmp-*; groups",
         )
         .step("cpus", "damocles-worker daemon -c /cpus.toml --check; damocles-worker daemon -c /cpus.toml")
         .step(
@@ -114,9 +114,9 @@ fn story(name: &str, when: When, mount: &str, limited: &str) {
             &format!("{limited}; damocles-worker daemon -c /limited.toml; code=$?; . /tools; groups; exit $code"),
         );
     if when == When::Slow {
-        script = script.step("again", ". /tools; begin /placed.toml 5; children=$(cat /tmp/damocles-worker-*/*-*.lock | tr '\\n' ' '); kill -KILL $(cat /tmp/daemon); \
-                        for pid in $(for lock in /tmp/damocles-worker-*/*-*.lock; do cat $lock; echo; done); do gone $pid || exit 1; done; groups")
-        .step("swept", ". /tools; begin /placed.toml 5; grep -c 'cgroups of daemons that have ended removed' /tmp/log; ls -d /tmp/damocles-worker-* | wc -l; groups; \
+        script = script.step("again", ". /tools; begin /placed.toml 5; children=$(cat /tmp/damocles-worker-tmp-*/*-*.lock | tr '\\n' ' '); kill -KILL $(cat /tmp/daemon); \
+                        for pid in $(for lock in /tmp/damocles-worker-tmp-*/*-*.lock; do cat $lock; echo; done); do gone $pid || exit 1; done; groups")
+        .step("swept", ". /tools; begin /placed.toml 5; grep -c 'cgroups of daemons that have ended removed' /tmp/log; ls -d /tmp/damocles-worker-tmp-* | wc -l; groups; \
                         kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon)")
         .step("node", "damocles-worker daemon -c /node.toml")
         .step("unpinned", ". /tools; begin /cpus.toml 1 --allow-unpinned; kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon); cat /tmp/log")

@@ -21,14 +21,19 @@ use crate::runtime::{
 use nix::sys::signal::Signal;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// A stop gives children so long to end by themselves, and so long again after a SIGTERM.
 const STOP_STEP: Duration = Duration::from_secs(2);
+/// The kernel ends a killed process when its last system call returns: a disk that hangs keeps it.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// A wait for a seat that is worth a line.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
@@ -36,6 +41,7 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 pub struct Pool {
     shared: Arc<Shared>,
     children: BTreeMap<(Stage, usize), Child<Slot>>,
+    stopped: AtomicBool,
 }
 
 struct Shared {
@@ -84,7 +90,7 @@ impl Pool {
             children.insert((stage, index), child);
             outcomes.push((stage, index, outcome));
         }
-        let pool = Self { shared, children };
+        let pool = Self { shared, children, stopped: AtomicBool::new(false) };
         let failed: Vec<_> = outcomes
             .into_iter()
             .filter_map(|(stage, index, outcome)| {
@@ -99,8 +105,12 @@ impl Pool {
         Err(failed)
     }
 
-    /// Stops the children in order: no more requests; SIGTERM for who works on, or stays; SIGKILL. Returns when none is left.
+    /// Stops the children in order: no more requests; SIGTERM for who works on, or stays; SIGKILL. Returns when none is
+    /// left, or after a bound.
     pub fn stop(&self) {
+        if self.stopped.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let children = || self.children.values();
         children().for_each(Child::close);
         // The daemon has waited as long as it wanted to: what is in flight is done again after the next start.
@@ -111,7 +121,11 @@ impl Pool {
             }
             children().filter(|child| !child.has_ended()).for_each(|child| child.signal(signal));
         }
-        children().for_each(Child::join);
+        if self.ended_within(KILL_PATIENCE) {
+            children().for_each(Child::join);
+        } else {
+            warn!("children that were killed have not ended: they hang in the kernel, on a disk perhaps");
+        }
     }
 
     fn ended_within(&self, patience: Duration) -> bool {

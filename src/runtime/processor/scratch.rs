@@ -1,7 +1,7 @@
 //! The children's temporary folders: one each, emptied when a child ends, swept after a daemon that was killed.
 //!
 //! ```text
-//! TMPDIR/damocles-worker-XXXXXX/     one daemon; `lock` is held while it lives
+//! TMPDIR/damocles-worker-tmp-XXXXXX/ one daemon; `lock` is held while it lives, and says what the folder is
 //!   lock
 //!   pc2-0/                           TMPDIR of this child
 //!     bellman.gpu.lock ─► TMPDIR/bellman.gpu-0.lock      who shares a GPU shares its lock, across daemons
@@ -26,14 +26,17 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, symlink},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-const PREFIX: &str = "damocles-worker-";
+const PREFIX: &str = "damocles-worker-tmp-";
+/// What the lock file of a daemon's folder says: a folder of that name may be somebody's own.
+const MARK: &str = "the temporary files of a damocles-worker daemon\n";
 /// The lock files of the proofs library.
 const GPU_LOCKS: [&str; 2] = ["bellman.gpu", "bellman.priority"];
 /// How long a killed process may take to disappear.
@@ -72,9 +75,11 @@ impl Scratch {
         let base = base.canonicalize().map_err(io_error("looking at the temporary folder", base))?;
         let notes = sweep(&base)?;
         // It gets its name when its lock is held: an unlocked one of that name is anybody's to sweep.
-        let making = tempfile::Builder::new().prefix(".damocles-worker-new-").tempdir_in(&base);
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let making = tempfile::Builder::new().prefix(".damocles-worker-new-").permissions(private).tempdir_in(&base);
         let making = making.map_err(io_error("making a temporary folder in", &base))?.keep();
-        let lock = Lock::take(&making.join("lock"))?;
+        let mut lock = Lock::take(&making.join("lock"))?;
+        lock.file().write_all(MARK.as_bytes()).map_err(io_error("writing", &making.join("lock")))?;
         let mark = making.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
         let folder = base.join(format!("{PREFIX}{mark}"));
         fs::rename(&making, &folder).map_err(io_error("naming", &folder))?;
@@ -148,7 +153,8 @@ fn sweep(base: &Path) -> Result<Vec<String>, ScratchError> {
 }
 
 fn is_ours(folder: &Path) -> bool {
-    fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw())
+    let own = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw());
+    own && fs::read(folder.join("lock")).is_ok_and(|text| text == MARK.as_bytes())
 }
 
 /// Ends whoever holds the lock of a child in `folder`; says whom.
@@ -224,6 +230,13 @@ mod tests {
         names
     }
 
+    fn dead_daemon(base: &Path) -> PathBuf {
+        let dead = base.join("damocles-worker-tmp-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("lock"), MARK).unwrap();
+        dead
+    }
+
     #[test]
     fn who_shares_a_gpu_shares_its_lock_and_nobody_else_does() {
         let base = tempfile::tempdir().unwrap();
@@ -260,22 +273,26 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let (living, _) = Scratch::open(base.path()).unwrap();
         living.folder("pc2-0", None).unwrap();
-        let dead = base.path().join("damocles-worker-dead");
+        let dead = dead_daemon(base.path());
         fs::create_dir_all(dead.join("c2-0")).unwrap();
+        let stranger = base.path().join("damocles-worker-tmp-of-mine");
+        fs::create_dir(&stranger).unwrap();
+        fs::write(stranger.join("lock"), "a door's").unwrap();
         fs::write(dead.join("c2-0/big"), [0; 1234]).unwrap();
         fs::write(dead.join("c2-0.lock"), "1").unwrap();
-        fs::write(base.path().join("damocles-worker-file"), "no folder").unwrap();
         let (_second, notes) = Scratch::open(base.path()).unwrap();
-        assert!(notes.len() == 1 && notes[0].contains("damocles-worker-dead") && notes[0].contains("1235 bytes"));
+        assert!(
+            notes.len() == 1 && notes[0].contains("damocles-worker-tmp-dead") && notes[0].contains("1283 bytes"),
+            "{notes:?}"
+        );
         assert!(!dead.exists() && living.lock("x").parent().unwrap().join("pc2-0").exists());
-        assert!(base.path().join("damocles-worker-file").exists());
+        assert!(stranger.join("lock").exists(), "a folder that only bears the name");
     }
 
     #[test]
     fn whoever_outlived_its_daemon_is_ended_before_its_folder_goes() {
         let base = tempfile::tempdir().unwrap();
-        let dead = base.path().canonicalize().unwrap().join("damocles-worker-dead");
-        fs::create_dir(&dead).unwrap();
+        let dead = dead_daemon(&base.path().canonicalize().unwrap());
         let lock = dead.join("pc2-0.lock");
         let mut held = Lock::take(&lock).unwrap();
         // It has the lock as an heir has: the lock belongs to the open file, and ends when the last one closes that.
