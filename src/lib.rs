@@ -22,7 +22,7 @@
 //! | [`machine`] | CONTRACT one machine as data: what `hwinfo --json` prints and `plan` reads | [`machine::Machine`] |
 //! | [`worker_config`] | CONTRACT damocles-worker.toml: what `plan` writes and `daemon` loads | [`worker_config::parse`] |
 //! | [`profile`] | CONTRACT what a task of each stage takes, each figure with its source | [`profile::Profile::lookup`] |
-//! | [`sys`] | EFFECTS files under a root, hwloc, locks, files that survive a crash whole | [`sys::durable`] |
+//! | [`sys`] | EFFECTS files under a root, hwloc, locks, cgroups, child processes, files that survive a crash whole | [`sys::durable`] |
 //! | [`hwinfo`] | a look at this host, and its tree for people | [`hwinfo::this_machine`] |
 //! | [`hugepage`] | hugepage files for PC1: made on their node, proven, taken back | [`hugepage::init()`] |
 //! | [`planner`] | machine, profile, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
@@ -61,11 +61,16 @@
 //! | folders on a hugetlbfs (`--path`), mounts (`--mount`) | `store` | `numa_N/32.0_GiB_0`, …; on their way in `MOUNT/.damocles-init-*-staging/` |
 //! | `/var/lib/damocles-worker/hugepage.json` (`--state`) | `store` | what was made since the machine was booted; beside it `.lock` |
 //! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store` | read |
+//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
+//! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
+//! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //!
-//! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `RUST_LOG` (`daemon`),
-//! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1). The network is used by `params fetch` (the gateway) and by `daemon` with a remote manager.
+//! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `TMPDIR`, `PATH` and
+//! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*` and `VENUS_WORKER_NUMA_PREFERRED` (`processor`),
+//! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1) and `RUST_LOG` (`daemon`, `processor`). The network is used by
+//! `params fetch` (the gateway) and by `daemon` with a remote manager.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;

@@ -27,6 +27,7 @@
 mod archive;
 mod checks;
 mod guest;
+mod placement;
 mod script;
 mod stories;
 mod sysfs;
