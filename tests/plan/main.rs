@@ -1,5 +1,6 @@
 //! plan as an operator meets it: the file, the forecast, the refusals.
 
+mod captured;
 mod command;
 mod file;
 mod fixtures;

@@ -94,7 +94,7 @@ fn most(machine: &Machine, choices: &Choices, size: SectorSize) -> f64 {
 }
 
 /// What no plan may do, worked out from the text alone.
-fn faults(machine: &Machine, choices: &Choices, plan: &Plan) -> Vec<String> {
+pub fn faults(machine: &Machine, choices: &Choices, plan: &Plan) -> Vec<String> {
     let mut found = Vec::new();
     let loaded = worker_config::parse(&plan.worker_toml).unwrap();
     found.extend(loaded.warnings.iter().map(ToString::to_string));

@@ -42,9 +42,11 @@ pub(super) struct Pc1Sets<'m> {
     producers: usize,
     known: RefCell<HashMap<(usize, u32), Option<Pc1Set>>>,
     most: RefCell<HashMap<usize, u32>>,
-    /// By node, first group and number of groups.
-    runs: RefCell<HashMap<(usize, usize, usize), Rc<Vec<Run>>>>,
+    runs: RefCell<HashMap<Place, Rc<Vec<Run>>>>,
 }
+
+/// A node, its first group, a number of groups.
+type Place = (usize, usize, usize);
 
 /// A cpuset of whole groups, and the CPUs of each sound unit that the prover forms on it.
 struct Run {
