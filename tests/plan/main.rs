@@ -8,6 +8,7 @@ mod random;
 mod sealcalc;
 mod simulate;
 mod stepper;
+mod twins;
 mod verify;
 
 use damocles_worker::{

@@ -1,22 +1,17 @@
-//! plan verify: the verdicts that configurations of the field deserve, each rule by its smallest violation, and the
-//! second arithmetic of PC1 units against the first.
+//! plan verify: the verdicts that configurations of the field deserve, and each rule by its smallest violation.
 
 use crate::{fixtures, machines};
 use assert_cmd::Command;
 use damocles_worker::{
-    machine::{
-        DiskKind, Machine, PagePool,
-        pc1_units::{Outcome, pc1_units},
-    },
+    machine::{DiskKind, Machine, PagePool},
     planner::{
         simulate,
-        verify::{Finding, Question, Report, Severity, units, verify},
+        verify::{Finding, Question, Report, Severity, verify},
     },
     profile::{Profile, Suite},
-    units::{Bytes, CpuList, Prover},
+    units::{Bytes, Prover},
     worker_config,
 };
-use proptest::prelude::*;
 use serde_json::Value;
 
 fn judged(text: &str, machine: &Machine, prover: Prover) -> Report {
@@ -553,40 +548,38 @@ fn the_command_says_yes_no_and_could_not() {
     }
 }
 
-fn any_machine() -> impl Strategy<Value = (Machine, CpuList)> {
-    let shape = (1usize..3, 1usize..3, 1usize..6, 1usize..9, 1usize..3, any::<bool>());
-    shape.prop_flat_map(|(packages, nodes, caches, cores, threads, has_l3)| {
-        let l3 = if has_l3 { format!("l3:{caches}(size=16777216) ") } else { String::new() };
-        let line = format!("pack:{packages} group:{nodes} [numa(memory=64GB)] {l3}core:{cores} pu:{threads}");
-        let machine = crate::machine(&line);
-        let cpus = machine.cpus().len() as u32;
-        let picked = proptest::collection::btree_set(0..cpus + 3, 0..=cpus as usize);
-        let range = (0..cpus, 0..cpus).prop_map(|(a, b)| (a.min(b)..=a.max(b)).collect());
-        let allowed = prop_oneof![3 => Just(None), 1 => proptest::collection::btree_set(0..cpus, 1..=cpus as usize).prop_map(Some)];
-        (Just(machine), prop_oneof![picked, range], allowed).prop_map(|(mut machine, cpus, allowed)| {
-            if let Some(allowed) = allowed {
-                machine.allowed_cpus = allowed.into_iter().collect();
-            }
-            (machine, cpus.into_iter().collect())
-        })
-    })
+/// A machine whose L3 caches are NUMA nodes: the cgroup of a processor on one hides the other's cores, not its memory.
+fn quad_with_a_node_in_each_l3() -> Machine {
+    let mut machine = quad();
+    for package in &mut machine.topology.parts {
+        package.parts[0].memory_bytes = package.memory_bytes;
+        package.parts[0].nodes = std::mem::take(&mut package.nodes);
+    }
+    assert_eq!(machine.check(), []);
+    machine
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+#[test]
+fn caches_of_which_only_memory_is_seen_count_for_stock_provers() {
+    let machine = quad_with_a_node_in_each_l3();
+    let three = sound(&PC1.replace("\"0-3\"", "\"0-2\""), LATE);
+    let report = judged(&three, &machine, Prover::StockDamocles);
+    let text = words(find(&report, "panic"));
+    let shape = "in 1 shared cache (3), taken for 2 with 1 of which it sees the memory alone";
+    assert!(text.contains(shape) && text.contains("take cores of every cache that has memory"), "{text}");
 
-    #[test]
-    fn both_arithmetics_of_pc1_units_agree((machine, cpuset) in any_machine(), producers in 0usize..5, prover in 0usize..3) {
-        let prover = Prover::ALL[prover];
-        let (ours, theirs) = (units(&machine, &cpuset, prover, producers), pc1_units(&machine, &cpuset, prover, producers));
-        prop_assert_eq!(ours.panics, theirs.outcome == Outcome::Panics);
-        let bound: Vec<_> = theirs.units().iter().map(|unit| unit.cpus.clone()).collect();
-        prop_assert_eq!(ours.units, bound, "{:?}", theirs);
-        prop_assert_eq!(ours.straddling, theirs.straddling().count());
-        prop_assert_eq!(ours.short, theirs.short().count());
-        if !theirs.units().is_empty() {
-            prop_assert_eq!(ours.groups, theirs.groups.iter().map(|group| group.cores).collect::<Vec<_>>());
-            prop_assert_eq!(ours.whole, theirs.groups.iter().map(|group| group.cores_whole).collect::<Vec<_>>());
-        }
+    let wide = sound(&PC1.replace("PRODUCERS = \"1\"", "PRODUCERS = \"3\""), LATE);
+    let text = words(find(&judged(&wide, &machine, Prover::StockDamocles), "floating"));
+    assert!(text.contains("a unit takes 4 cores (3 producers + 1)") && text.contains("taken for 2"), "{text}");
+    assert!(text.ends_with("set FIL_PROOFS_MULTICORE_SDR_PRODUCERS = \"1\""), "{text}");
+
+    // Neither where nobody may see that memory, nor for our prover, nor where packages have the nodes.
+    let mut closed = machine.clone();
+    closed.topology.parts[1].parts[0].nodes[0].forbidden = true;
+    for (machine, prover) in
+        [(&closed, Prover::StockDamocles), (&machine, Prover::Own), (&quad(), Prover::StockDamocles)]
+    {
+        let report = judged(&three, machine, prover);
+        assert!(!errors(&report).contains(&"panic"), "{:#?}", report.findings);
     }
 }
