@@ -583,3 +583,14 @@ fn caches_of_which_only_memory_is_seen_count_for_stock_provers() {
         assert!(!errors(&report).contains(&"panic"), "{:#?}", report.findings);
     }
 }
+
+#[test]
+fn cpus_that_an_export_leaves_out_are_called_offline_or_forbidden() {
+    let mut machine = quad();
+    machine.offline_cpus = "8-9".parse().unwrap();
+    let text = sound(&PC1.replace("\"0-3\"", "\"0-3,8-9\""), LATE);
+    let told = |machine: &Machine| words(find(&judged(&text, machine, Prover::StockDamocles), "offline-cpu"));
+    assert!(told(&machine).contains("2 CPUs (8-9) are switched off; switch them on"), "{}", told(&machine));
+    machine.offline_or_forbidden = true;
+    assert!(told(&machine).contains("2 CPUs (8-9) are offline or forbidden; look on"), "{}", told(&machine));
+}
