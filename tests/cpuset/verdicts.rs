@@ -135,6 +135,31 @@ fn cpus_that_cannot_be_used_are_told_apart() {
     assert_eq!((near(&verdict), verdict.pc1), (vec!["4-5,8".to_owned(), "4-5,8-11".to_owned()], None));
 }
 
+/// An export leaves out both and does not say which is which.
+#[test]
+fn cpus_that_an_export_leaves_out_are_called_offline_or_forbidden() {
+    let mut machine = synthetic(DOCUMENTED);
+    machine.offline_cpus = cpus("64-65");
+    let told = |machine: &Machine| {
+        let verdict = on(machine, "0-3,65", &Question::pc1(Prover::Own));
+        let mut text = Vec::new();
+        write_verdict(&verdict, &mut text).unwrap();
+        (verdict.sentence.clone(), String::from_utf8(text).unwrap(), serde_json::to_value(&verdict).unwrap())
+    };
+    let (sentence, text, json) = told(&machine);
+    assert_eq!(sentence, "1 of 5 CPUs cannot be used: 65 is switched off");
+    assert!(text.contains("\nusable     4 CPUs on 4 cores\noffline    65\n"), "{text}");
+    assert_eq!(json["set"].get("offline_or_forbidden"), None);
+    machine.offline_or_forbidden = true;
+    let (sentence, text, json) = told(&machine);
+    assert_eq!(sentence, "1 of 5 CPUs cannot be used: 65 is offline or forbidden");
+    assert!(text.contains("\nusable               4 CPUs on 4 cores\noffline or forbidden 65\n"), "{text}");
+    assert_eq!((&json["set"]["offline"], &json["set"]["offline_or_forbidden"]), (&"65".into(), &true.into()));
+    // Of a set without such CPUs there is nothing to say.
+    let verdict = on(&machine, "0-3", &Question::pc1(Prover::Own));
+    assert!(verdict.good && !verdict.set.offline_or_forbidden, "{verdict:?}");
+}
+
 #[test]
 fn advice_does_not_make_a_set_bad() {
     let crossing = pc1(DOCUMENTED, "0-63", Prover::Stock, 3, None);

@@ -12,6 +12,7 @@ mod random_placed;
 mod sealcalc;
 mod simulate;
 mod stepper;
+mod twins;
 mod verify;
 
 use damocles_worker::{

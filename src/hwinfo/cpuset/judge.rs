@@ -203,7 +203,7 @@ fn unusable(cpuset: &CpuList, set: &SetFacts) -> Option<Finding> {
     }
     let reasons: Vec<String> = [
         (&set.absent, "not in this machine"),
-        (&set.offline, "switched off"),
+        (&set.offline, if set.offline_or_forbidden { "offline or forbidden" } else { "switched off" }),
         (&set.forbidden, "forbidden by a cgroup"),
     ]
     .into_iter()

@@ -11,6 +11,9 @@ use std::io::{self, Write};
 /// Groups and units beyond so many are told by their number.
 const ROWS_MAX: usize = 64;
 
+/// Labels take so many columns, more where one is longer.
+const LABEL_MIN: usize = 10;
+
 /// Writes one verdict.
 pub fn write_verdict(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}: {}", if verdict.good { "good" } else { "not good" }, verdict.sentence)?;
@@ -18,8 +21,10 @@ pub fn write_verdict(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     write_other_provers(verdict, "", out)?;
     write_findings(verdict, "", out)?;
     writeln!(out)?;
-    for (label, text) in rows(verdict) {
-        writeln!(out, "{label:<10} {text}")?;
+    let rows = rows(verdict);
+    let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0).max(LABEL_MIN);
+    for (label, text) in rows {
+        writeln!(out, "{label:<width$} {text}")?;
     }
     Ok(())
 }
@@ -99,7 +104,8 @@ fn rows(verdict: &Verdict) -> Vec<(String, String)> {
         ("stage".to_owned(), verdict.stage.to_owned()),
         ("usable".to_owned(), format!("{} on {}", count(set.usable.len(), "CPU"), count(set.cores, "core"))),
     ];
-    for (label, cpus) in [("absent", &set.absent), ("offline", &set.offline), ("forbidden", &set.forbidden)] {
+    let offline = if set.offline_or_forbidden { "offline or forbidden" } else { "offline" };
+    for (label, cpus) in [("absent", &set.absent), (offline, &set.offline), ("forbidden", &set.forbidden)] {
         push_cpus(&mut rows, label, cpus);
     }
     for share in &set.nodes {

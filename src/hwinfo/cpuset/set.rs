@@ -16,6 +16,9 @@ pub struct SetFacts {
     pub absent: CpuList,
     /// CPUs that are switched off.
     pub offline: CpuList,
+    /// Whether those of `offline` may as well be forbidden: the machine is of an export, which leaves out both.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub offline_or_forbidden: bool,
     /// CPUs that a cgroup around the process forbids.
     pub forbidden: CpuList,
     /// Cores with at least one usable CPU in the set.
@@ -54,6 +57,7 @@ impl SetFacts {
             second_siblings: second.collect(),
             siblings_left_out: left_out.collect(),
             cores: cores.len(),
+            offline_or_forbidden: machine.offline_or_forbidden && !offline.is_empty(),
             usable,
             offline,
         }

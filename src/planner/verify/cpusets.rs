@@ -42,7 +42,11 @@ fn absent(case: &Case, placed: &Placed) -> Vec<Finding> {
         }
     };
     tell("no-such-cpu", &missing, "not in this machine", format!("the machine has the CPUs {online}"));
-    tell("offline-cpu", &offline, "switched off", "switch them on, or take others".to_owned());
+    match case.machine.offline_or_forbidden {
+        false => tell("offline-cpu", &offline, "switched off", "switch them on, or take others".to_owned()),
+        // An export left them out and does not say why.
+        true => tell("offline-cpu", &offline, "offline or forbidden", "look on the machine, or take others".to_owned()),
+    }
     tell("forbidden-cpu", &forbidden, "forbidden by a cgroup", format!("allowed are {}", case.machine.allowed_cpus));
     found
 }

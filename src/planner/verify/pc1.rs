@@ -5,6 +5,7 @@ use super::{
     Severity::{Advice, Error, Warning},
     case::{Binding, Case, PRODUCERS, Placed},
     count, finding,
+    units::Arithmetic,
 };
 use crate::{machine::Answer, units::Prover, worker_config::StageName};
 
@@ -82,12 +83,7 @@ fn units(case: &Case, placed: &Placed, binding: &Binding) -> Vec<Finding> {
         return Vec::new();
     }
     let prover = case.question.prover;
-    let shape = format!(
-        "{} in {} ({})",
-        count(cores, "core"),
-        count(found.groups.len(), "shared cache"),
-        shares(&found.groups)
-    );
+    let shape = shape(found, cores);
     if found.panics {
         let text = format!("the {prover} prover panics when it starts: {shape} do not divide evenly");
         return vec![finding(Error, "panic", path, text, whole_caches(found))];
@@ -139,15 +135,16 @@ fn units(case: &Case, placed: &Placed, binding: &Binding) -> Vec<Finding> {
 
 fn no_units(case: &Case, placed: &Placed, binding: &Binding, shape: &str) -> Finding {
     let width = binding.producers.saturating_add(1);
-    let smallest = binding.arithmetic.groups.iter().min().copied().unwrap_or(0);
     let prover = case.question.prover;
-    if width > smallest {
+    let size = binding.arithmetic.group_size(prover);
+    if width > size {
         let text = format!(
             "no unit at all, so every task floats: a unit takes {} ({} + 1), the cpuset has {shape}",
             count(width, "core"),
             count(binding.producers, "producer")
         );
-        let advice = match smallest {
+        let advice = match size {
+            0 | 1 if binding.arithmetic.coreless > 0 => whole_caches(&binding.arithmetic),
             0 | 1 => "caches of one core hold no unit of the stock library: take another machine for PC1".to_owned(),
             _ => format!("set {PRODUCERS} = \"1\""),
         };
@@ -167,7 +164,21 @@ fn no_units(case: &Case, placed: &Placed, binding: &Binding, shape: &str) -> Fin
     )
 }
 
-fn whole_caches(found: &super::units::Arithmetic) -> String {
+/// `7 cores in 2 shared caches (4 + 3)`.
+fn shape(found: &Arithmetic, cores: usize) -> String {
+    let caches = found.groups.len();
+    let shape = format!("{} in {} ({})", count(cores, "core"), count(caches, "shared cache"), shares(&found.groups));
+    match found.coreless {
+        0 => shape,
+        more => format!("{shape}, taken for {} with {more} of which it sees the memory alone", caches + more),
+    }
+}
+
+fn whole_caches(found: &Arithmetic) -> String {
+    if found.coreless > 0 {
+        return "take cores of every cache that has memory, equally many of each; `hwinfo cpuset` names good sets"
+            .into();
+    }
     let partly = found.groups.iter().zip(&found.whole).filter(|(taken, whole)| taken < whole).count();
     match partly {
         0 => "take whole caches of one size".to_owned(),

@@ -182,8 +182,9 @@ fn unavailable(missing: &CpuList, machine: &Machine) -> String {
     let offline = missing.and(&machine.offline_cpus);
     let forbidden = missing.and(&machine.forbidden_cpus());
     let absent = missing.minus(&offline).minus(&forbidden);
-    let parts =
-        [(absent, "do not exist"), (offline, "are offline"), (forbidden, "are forbidden by a cgroup or affinity")];
+    // An export leaves out CPUs of both kinds and does not say which is which.
+    let left_out = if machine.offline_or_forbidden { "are offline or forbidden" } else { "are offline" };
+    let parts = [(absent, "do not exist"), (offline, left_out), (forbidden, "are forbidden by a cgroup or affinity")];
     let said = parts.into_iter().filter(|(cpus, _)| !cpus.is_empty()).map(|(cpus, what)| format!("cpus {cpus} {what}"));
     said.collect::<Vec<_>>().join(", ")
 }
@@ -283,4 +284,27 @@ const REFUSED: &str =
 
 fn local_keys(size: SectorSize) -> String {
     format!("proof parameters of {size} were generated on this machine: {REFUSED}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unavailable;
+    use crate::machine::Machine;
+
+    #[test]
+    fn cpus_that_an_export_leaves_out_are_called_offline_or_forbidden() {
+        let mut machine: Machine = serde_json::from_str(
+            r#"{"version": 1, "hostname": "worker-1", "allowed_cpus": "0-2", "offline_cpus": "4-5",
+                "topology": {"kind": "machine", "cores": [{"cpus": "0-3"}]}}"#,
+        )
+        .unwrap();
+        let missing = "3-6".parse().unwrap();
+        let forbidden = "cpus 3 are forbidden by a cgroup or affinity";
+        assert_eq!(unavailable(&missing, &machine), format!("cpus 6 do not exist, cpus 4-5 are offline, {forbidden}"));
+        machine.offline_or_forbidden = true;
+        assert_eq!(
+            unavailable(&missing, &machine),
+            format!("cpus 6 do not exist, cpus 4-5 are offline or forbidden, {forbidden}")
+        );
+    }
 }
