@@ -4,7 +4,7 @@
 //! machines and plans for them.
 //!
 //! ```text
-//! bin ─► cli ─► { hwinfo  planner  runtime } ─► { machine  worker_config } , sys ─► units
+//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config } , sys ─► units
 //! ```
 //!
 //! Imports run to the right only, and the domains in the first braces never see one another: what they tell each
@@ -23,6 +23,7 @@
 //! | [`worker_config`] | CONTRACT damocles-worker.toml: what `plan` writes and `daemon` loads | [`worker_config::parse`] |
 //! | [`sys`] | EFFECTS files under a root, hwloc, locks, files that survive a crash whole | [`sys::durable`] |
 //! | [`hwinfo`] | a look at this host, and its tree for people | [`hwinfo::this_machine`] |
+//! | [`hugepage`] | hugepage files for PC1: made on their node, proven, taken back | [`hugepage::init()`] |
 //! | [`planner`] | machine, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
 //! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
 //! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
@@ -36,6 +37,7 @@
 //! - A name that the proofs library trusts is given to finished, synced bytes only; what may be torn is removed first.
 //! - A file in a persistent store is never replaced.
 //! - Only the literal `"embedded"` selects the simulated chain; the embedded manager verifies a proof before it takes it.
+//! - A hugepage file has its name only when every page was seen on its node; a run that fails or is killed leaves nothing.
 //! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes.
 //! - No message holds a password, a query, a token or a header's value.
 //! - stdout is the answer, stderr is talk; exit 0 is yes, 1 no, 2 could not.
@@ -54,6 +56,10 @@
 //! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
 //! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock` |
+//! | `/sys/devices/system/node/node*/hugepages/*/nr_hugepages`, `…/node*/compact` | `store` | pools are raised and lowered; the machine-wide `nr_hugepages` of a page size is locked meanwhile |
+//! | folders on a hugetlbfs (`--path`), mounts (`--mount`) | `store` | `numa_N/32.0_GiB_0`, …; on their way in `MOUNT/.damocles-init-*-staging/` |
+//! | `/var/lib/damocles-worker/hugepage.json` (`--state`) | `store` | what was made since the machine was booted; beside it `.lock` |
+//! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store` | read |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //!
@@ -62,6 +68,7 @@
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;
+pub mod hugepage;
 pub mod hwinfo;
 pub mod machine;
 pub mod planner;

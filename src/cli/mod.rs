@@ -10,6 +10,7 @@ pub mod hwinfo_cpuset;
 pub mod man;
 pub mod params;
 pub mod plan;
+pub mod store;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -59,6 +60,7 @@ pub struct WorkerCli {
 pub enum WorkerCommand {
     Daemon(daemon::Args),
     Params(params::Args),
+    Store(store::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -84,6 +86,7 @@ pub fn worker_main() -> ExitCode {
     main_of(|io| match WorkerCli::parse().command {
         WorkerCommand::Daemon(args) => daemon::run(args, io),
         WorkerCommand::Params(args) => params::run(args, io),
+        WorkerCommand::Store(args) => store::run(args, io),
         WorkerCommand::Completions(args) => completions::run::<WorkerCli>(args, io),
         WorkerCommand::Man(args) => man::run::<WorkerCli>(args, io),
     })

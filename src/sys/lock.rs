@@ -31,7 +31,17 @@ pub enum LockError {
 impl Lock {
     /// Takes the lock, or says at once that another holds it. The file is made where it is missing.
     pub fn take(path: &Path) -> Result<Self, LockError> {
-        match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+        Self::try_lock(open(path)?, path)
+    }
+
+    /// The same on a file that is somebody else's: it must be there, and is opened for reading alone.
+    pub fn take_existing(path: &Path) -> Result<Self, LockError> {
+        let file = File::open(path).map_err(|source| DurableError::new("opening to lock it", path, source))?;
+        Self::try_lock(file, path)
+    }
+
+    fn try_lock(file: File, path: &Path) -> Result<Self, LockError> {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => Ok(Self(held)),
             Err((_, Errno::EWOULDBLOCK)) => Err(LockError::Held(path.to_owned())),
             Err((_, errno)) => Err(failed(path, errno).into()),
@@ -79,8 +89,11 @@ mod tests {
         held.file().write_all(b"1").unwrap();
         let error = Lock::take(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("{}: another process holds this lock", path.display()));
+        assert!(matches!(Lock::take_existing(&path), Err(LockError::Held(_))));
         drop(held);
         Lock::take(&path).unwrap();
+        Lock::take_existing(&path).unwrap();
+        assert!(Lock::take_existing(&folder.path().join("gone")).is_err(), "nothing is made");
         assert_eq!(std::fs::read(&path).unwrap(), b"1", "the file stays, and what it says");
     }
 

@@ -28,6 +28,16 @@ pub fn free(root: &Root, node: NodeId) -> Result<Bytes, HostError> {
     kib_field(&root.read(&path)?, "MemFree").ok_or_else(|| HostError::odd(root, &path, "it has no field MemFree in kB"))
 }
 
+/// All memory of a node.
+pub fn total(root: &Root, node: NodeId) -> Result<Bytes, HostError> {
+    if !has_nodes(root) {
+        return meminfo(root, "MemTotal");
+    }
+    let path = format!("{NODES}/node{node}/meminfo");
+    kib_field(&root.read(&path)?, "MemTotal")
+        .ok_or_else(|| HostError::odd(root, &path, "it has no field MemTotal in kB"))
+}
+
 /// The pools of a node, smallest pages first; none where the kernel has no hugepages. What was captured of a kernel
 /// says nothing by what is not there.
 pub fn pools(root: &Root, node: NodeId) -> Result<Vec<Pool>, HostError> {

@@ -2,14 +2,18 @@
 //!
 //! A captured tree is a stranger's: nothing outside it is read, wherever its links lead. What it does not hold says
 //! nothing about its host, and a file of no bytes is one that could not be read when it was captured.
+//!
+//! What changes the host announces each change to the root first ([`Root::effect`]), so that a test can let every single
+//! one fail in turn. In production the announcement does nothing.
 
+use super::faults::Faults;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
 };
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +25,7 @@ pub struct Root {
     place: PathBuf,
     /// Of a captured tree its folder.
     captured: Option<Arc<File>>,
+    faults: Option<Arc<Faults>>,
 }
 
 /// A file of the host that could not be read, and why.
@@ -33,21 +38,40 @@ pub struct ReadError {
     pub is_captured: bool,
 }
 
+/// A file of the kernel that did not take what was written to it.
+#[derive(Debug, thiserror::Error)]
+#[error("write {text} to {}: {source}", path.display())]
+pub struct WriteError {
+    pub text: String,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
 impl Root {
     /// A root at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { place: path.into(), captured: None }
+        Self { place: path.into(), captured: None, faults: None }
     }
 
     /// A captured tree at `path`.
     pub fn captured(path: impl Into<PathBuf>) -> io::Result<Self> {
         let place = path.into().canonicalize()?;
         let folder = File::open(&place)?;
-        Ok(Self { place, captured: Some(Arc::new(folder)) })
+        Ok(Self { place, captured: Some(Arc::new(folder)), faults: None })
     }
 
     pub fn is_captured(&self) -> bool {
         self.captured.is_some()
+    }
+
+    /// The same root, whose changes fail as `faults` says. For tests: no program of ours asks for it.
+    pub fn with_faults(self, faults: &Arc<Faults>) -> Self {
+        Self { faults: Some(faults.clone()), ..self }
+    }
+
+    /// Announces a change to the host. Whoever makes one asks first, and goes without it when this fails.
+    pub fn effect(&self, doing: &str, path: &Path) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.meet(&format!("{doing} {}", path.display())))
     }
 
     /// The real path of a host path such as `/sys/devices`.
@@ -110,6 +134,16 @@ impl Root {
         }
     }
 
+    /// Writes a text to a file of the kernel, which takes it in one call or not at all.
+    pub fn write(&self, doing: &str, host_path: impl AsRef<Path>, text: &str) -> Result<(), WriteError> {
+        let path = self.path(host_path);
+        let write = || {
+            self.effect(doing, &path)?;
+            fs::OpenOptions::new().write(true).open(&path)?.write_all(text.as_bytes())
+        };
+        write().map_err(|source| WriteError { text: text.to_owned(), path: path.clone(), source })
+    }
+
     /// The trimmed text of a file; nothing where there is no such file.
     pub fn read_some(&self, host_path: impl AsRef<Path>) -> Result<Option<String>, ReadError> {
         match self.read(host_path) {
@@ -159,7 +193,7 @@ fn leads_out() -> io::Error {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A root with these files, for as long as the folder is kept. What begins with `->` is a link.

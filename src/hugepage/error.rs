@@ -1,0 +1,190 @@
+//! Why a run made nothing: refused, wrong files in the way, too few pages, failed, stopped.
+//!
+//! The exit code hangs on it: 1 where the machine or the files say no, 2 where the question could not be worked on.
+
+use super::{placement::Problem, pool::Shortfall, state::StateError};
+use crate::{
+    sys::{
+        host::HostError,
+        hugetlb_limit::Limit,
+        hugetlbfs::FileError,
+        mempolicy::{PagesError, PolicyError},
+        root::WriteError,
+    },
+    units::{Bytes, NodeId},
+};
+use nix::errno::Errno;
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// `0,2`
+pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn or_none(text: String) -> String {
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// What cannot be worked on as it was asked. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "the pattern {0} has no $NUMA_NODE_INDEX in it, by which PC1 knows the node of a file; put it where the node's number belongs"
+    )]
+    NoPlaceholder(String),
+    #[error("{}: write an absolute path without `..`", .0.display())]
+    NotAbsolute(PathBuf),
+    #[error("files of {size} cannot be made of {page} pages; the next sizes that can are {}", sizes(*below, *above))]
+    NotAMultiple { size: Bytes, page: Bytes, below: Option<Bytes>, above: Option<Bytes> },
+    #[error("that is more than 2^64 pages")]
+    TooMuch,
+    #[error("which node? this machine has {}; choose with --node, as in --node 0 or --node all", list(.0))]
+    WhichNode(BTreeSet<NodeId>),
+    #[error("node {node} is not there; this machine has {}", list(there))]
+    NoNode { node: NodeId, there: BTreeSet<NodeId> },
+    #[error("node {0} has no memory of its own, only CPUs")]
+    NoMemory(NodeId),
+    #[error(
+        "node {node} is not allowed to this process, whose cpuset has the memory of {allowed} only; run it outside that cpuset, or add the node to cpuset.mems"
+    )]
+    NotAllowed { node: NodeId, allowed: String },
+    #[error("this kernel has no pages of {page}; it has {}", or_none(list(has)))]
+    NoPageSize { page: Bytes, has: Vec<Bytes> },
+    #[error("{} is on a hugetlbfs of {found} pages, mounted at {}; asked for are {wanted} pages: choose another path, or leave out --page-size", folder.display(), mount.display())]
+    WrongPageSize { folder: PathBuf, mount: PathBuf, found: Bytes, wanted: Bytes },
+    #[error("{} is not on a hugetlbfs but on {filesystem}, mounted at {}; {}", folder.display(), mount.display(), hugetlbfs_hint(there))]
+    NotHugetlbfs { folder: PathBuf, mount: PathBuf, filesystem: String, there: Vec<(PathBuf, Option<Bytes>)> },
+    #[error("{} goes through the symbolic link {}{}; give the path without links, which is also what PC1 should be given", folder.display(), link.display(), leads(to.as_ref()))]
+    Symlink { folder: PathBuf, link: PathBuf, to: Option<PathBuf> },
+    #[error("{} is in the way: it is no folder", .0.display())]
+    NoFolder(PathBuf),
+    #[error("the hugetlbfs at {} is mounted read-only", .0.display())]
+    ReadOnlyMount(PathBuf),
+    #[error("{} is hidden behind another mount; unmount that first", .0.display())]
+    Hidden(PathBuf),
+    #[error("mount a hugetlbfs at {}: none of the folders that are asked for lies in it", .0.display())]
+    MountElsewhere(PathBuf),
+    #[error("mount a hugetlbfs at {}: {filesystem} is mounted there already", at.display())]
+    MountTaken { at: PathBuf, filesystem: String },
+    #[error("mount a hugetlbfs at {}: the folder is not empty, and what lies in it would be hidden", .0.display())]
+    MountHides(PathBuf),
+    #[error("mount a hugetlbfs at {}: it lies in the hugetlbfs at {}, which will do: leave out --mount", at.display(), inside.display())]
+    MountInside { at: PathBuf, inside: PathBuf },
+    #[error("mount a hugetlbfs at {}: say which pages with --page-size; this kernel has {}", at.display(), or_none(list(has)))]
+    MountWithoutSize { at: PathBuf, has: Vec<Bytes> },
+    #[error("change the pool of node {node}, {}: {}", path.display(), pool_hint(*errno))]
+    PoolNotWritable { node: NodeId, path: PathBuf, errno: Errno },
+    #[error("write in {}: {}; run as root, or as the owner of that folder", path.display(), errno.desc())]
+    NotWritable { path: PathBuf, errno: Errno },
+    #[error("mount a hugetlbfs: only root may; run as root")]
+    MayNotMount,
+    #[error("{} is asked for twice", .0.display())]
+    Twice(PathBuf),
+    #[error("run {run} of process {pid} was killed and left something behind, by the record {}", record.display())]
+    Unfinished { run: String, pid: u32, record: PathBuf },
+    #[error("{0}")]
+    Config(String),
+}
+
+fn sizes(below: Option<Bytes>, above: Option<Bytes>) -> String {
+    below.into_iter().chain(above).map(|size| size.to_string()).collect::<Vec<_>>().join(" or ")
+}
+
+fn leads(to: Option<&PathBuf>) -> String {
+    to.map_or_else(|| ", which leads nowhere".to_owned(), |to| format!(", which leads to {}", to.display()))
+}
+
+fn hugetlbfs_hint(there: &[(PathBuf, Option<Bytes>)]) -> String {
+    if there.is_empty() {
+        return "none is mounted here: mount one with --mount DIR --page-size SIZE".to_owned();
+    }
+    let mount = |(path, page): &(PathBuf, Option<Bytes>)| {
+        format!("{} ({} pages)", path.display(), page.map_or_else(|| "unknown".to_owned(), |page| page.to_string()))
+    };
+    let mounts: Vec<_> = there.iter().map(mount).collect();
+    format!("there is {}; or mount another with --mount DIR --page-size SIZE", mounts.join(", "))
+}
+
+fn pool_hint(errno: Errno) -> String {
+    match errno {
+        Errno::EROFS => "/sys is mounted read-only, as in a container; run it on the host".to_owned(),
+        Errno::EACCES | Errno::EPERM => "permission denied; run as root".to_owned(),
+        errno => errno.desc().to_owned(),
+    }
+}
+
+/// Why a run made nothing, or what it could not take back.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Files that are there and are not what they should be.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Problems(Vec<Problem>),
+    #[error(transparent)]
+    Short(Box<Shortfall>),
+    #[error("{bytes} of {page} pages are asked for, and the cgroup of this process leaves {} ({}: {} of {} are used); raise that limit or run outside the cgroup", limit.left(), limit.path.display(), limit.used_bytes, limit.limit_bytes)]
+    CgroupLimit { bytes: Bytes, page: Bytes, limit: Limit },
+    #[error("{bytes} are asked for, and the hugetlbfs at {} may take {left} more: it is mounted with a limit (size=); remount it with a higher one", mount.display())]
+    MountLimit { bytes: Bytes, mount: PathBuf, left: Bytes },
+    #[error("node {node} has {} of memory, of which hugepage pools hold {}: {} of {page} more cannot be had there", memory.human(), held.human(), super::pool::pages(*asked))]
+    NoRoom { node: NodeId, asked: u64, page: Bytes, memory: Bytes, held: Bytes },
+    /// Although there were enough a moment before.
+    #[error("the pages of node {node} ran out while {} was filled: another program took some; everything of this run was taken back, run it again", path.display())]
+    Taken { node: NodeId, path: PathBuf },
+    /// The kernel gave pages of another node to a thread that was bound to this one.
+    #[error("{0}; everything of this run was taken back")]
+    Misplaced(Problem),
+    #[error("stopped by {0}; everything of this run was taken back")]
+    Stopped(&'static str),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("look where the pages of {} lie: {source}", path.display())]
+    Pages { path: PathBuf, source: PagesError },
+    /// Others began to use what was made before it could be taken back.
+    #[error("{cause}\nwhat others use by now stays: {}", what.join("; "))]
+    Stays { cause: Box<InitError>, what: Vec<String> },
+    /// The way back met obstacles of its own.
+    #[error("{cause}\nand could not be taken back, which the next run will try again: {}", left.join("; "))]
+    NotUndone { cause: Box<InitError>, left: Vec<String> },
+}
+
+impl InitError {
+    /// Whether the machine or the files said no; otherwise the question could not be worked on.
+    pub fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Problems(_)
+                | Self::Short(_)
+                | Self::NoRoom { .. }
+                | Self::CgroupLimit { .. }
+                | Self::MountLimit { .. }
+                | Self::Taken { .. }
+        )
+    }
+}
+
+impl InitError {
+    /// The figures of a shortfall.
+    pub fn shortfall(&self) -> Option<&Shortfall> {
+        match self {
+            Self::Short(short) => Some(short),
+            Self::NotUndone { cause, .. } | Self::Stays { cause, .. } => cause.shortfall(),
+            _ => None,
+        }
+    }
+}
+
+impl From<crate::sys::root::ReadError> for InitError {
+    fn from(error: crate::sys::root::ReadError) -> Self {
+        Self::Host(error.into())
+    }
+}

@@ -1,0 +1,518 @@
+//! `hugepage-file-init`: from an order to files that are whole, on their node, and proven; or to nothing at all.
+//!
+//! ```text
+//! lock ─ load ─ take back what a killed run left ─ look, plan, check ─┬─ all there: done
+//!                                                                     └─ record the run
+//!        ┌────────────────────────────────────────────────────────────────────┘
+//!        └─► folders, mount ─► pools ─► record ─► staged files: create, fill, verify ─► record ─► publish ─► commit
+//!                  └──────────────┴─────────── any failure, any signal: undo ──────────────┴─────────┘
+//! ```
+//!
+//! Always holds: before a pool, a mount or a file changes, the record on disk says so; a file gets its final name after every one of
+//! its pages was seen on its node, and the record knows its inode by then.
+
+use super::{
+    error::{InitError, Refusal},
+    files::{self, How, Job},
+    look::{self, Facts},
+    placement::{self, Problem, ProblemKind},
+    plan::{self, Plan},
+    pool::{self, Raised},
+    recover::{self, Undone},
+    request::Order,
+    state::{self, Folder, MadeFile, Run, RunFile, State, Store},
+    steps::{self, Step},
+};
+use crate::{
+    sys::{
+        Root, hugetlb, hugetlb_limit,
+        hugetlbfs::{self, FileError},
+        mempolicy::PagesError,
+        stop::Stop,
+        users::FileId,
+    },
+    units::{Bytes, NodeId},
+};
+use nix::errno::Errno;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// What a run needs of the world.
+pub struct World<'a> {
+    pub root: &'a Root,
+    /// The record; beside it the lock.
+    pub state: &'a Path,
+    pub stop: &'a Stop,
+    pub talk: &'a (dyn Fn(Talk) + Sync),
+}
+
+/// What a run says while it is at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Talk {
+    Note(String),
+    /// So many bytes of all have been done.
+    Raising {
+        node: NodeId,
+        done: Bytes,
+        all: Bytes,
+    },
+    Filling {
+        done: Bytes,
+        all: Bytes,
+    },
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    pub made: Vec<FileReport>,
+    /// Files that were there, verified again.
+    pub kept: Vec<PathBuf>,
+    pub pools: Vec<PoolReport>,
+    pub mounted: Option<PathBuf>,
+    /// What a killed run had left and this one took back first.
+    pub recovered: Option<Undone>,
+    pub seconds_raising: f64,
+    pub seconds_filling: f64,
+}
+
+/// A file that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileReport {
+    pub path: PathBuf,
+    pub node: NodeId,
+    pub bytes: Bytes,
+    pub page_bytes: Bytes,
+    pub pages: u64,
+}
+
+/// A pool that was raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolReport {
+    pub node: NodeId,
+    pub page_bytes: Bytes,
+    pub before: u64,
+    pub after: u64,
+}
+
+/// The steps that `init` would take now. Nothing is changed, no lock is taken.
+pub fn preview(order: &Order, world: &World) -> Result<(Vec<Step>, Vec<PathBuf>), InitError> {
+    let state = state::peek(world.root, world.state)?;
+    if let Some(run) = &state.run {
+        let text =
+            format!("run {} of process {} is unfinished: if it was killed, it is taken back first", run.id, run.pid);
+        (world.talk)(Talk::Note(text));
+    }
+    let (plan, facts) = make_plan(order, world)?;
+    notes(order, &facts).for_each(|note| (world.talk)(Talk::Note(note)));
+    let pool_file = |node, page_bytes| hugetlb::pool_file(world.root, node, page_bytes);
+    Ok((steps::steps(&plan.run, &facts, pool_file), plan.kept))
+}
+
+/// Makes what is ordered, all of it or nothing.
+pub fn init(order: &Order, world: &World) -> Result<Report, InitError> {
+    // What is refused is refused before there is a lock or a folder for it, unless a killed run is in the way.
+    if state::peek(world.root, world.state)?.run.is_none() {
+        make_plan(order, world)?;
+    }
+    let waiting = |path: &Path| {
+        (world.talk)(Talk::Note(format!("another hugepage command is at work (it holds {}); waiting", path.display())));
+    };
+    let mut store = Store::open(world.root, world.state, world.stop, waiting)?;
+    for page_bytes in hugetlb::page_sizes(world.root)? {
+        store.also_lock(&hugetlb::lock_file(world.root, page_bytes), world.stop, waiting)?;
+    }
+    let mut state = store.load()?;
+    let recovered = take_back_killed(&mut state, &store, world)?;
+    let (plan, facts) = make_plan(order, world)?;
+    notes(order, &facts).for_each(|note| (world.talk)(Talk::Note(note)));
+    let mut report = Report { kept: plan.kept.clone(), recovered, ..Report::default() };
+    if !plan.is_empty() {
+        carry_out(order, plan, &facts, state, &store, world, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn make_plan(order: &Order, world: &World) -> Result<(Plan, Facts), InitError> {
+    let facts = look::look(world.root)?;
+    for target in &order.targets {
+        facts.usable(target.node)?;
+    }
+    let places = plan::places(world.root, order, &facts)?;
+    let points = plan::points(world.root, &places)?;
+    let surveys = plan::survey(world.root, order, &facts, places)?;
+    let plan = plan::plan(&surveys, &facts, points, &chance(world.root)?)?;
+    plan::check(world.root, &plan, &facts)?;
+    Ok((plan, facts))
+}
+
+/// What is no reason to refuse, and hardly meant.
+fn notes<'a>(order: &'a Order, facts: &'a Facts) -> impl Iterator<Item = String> + 'a {
+    let nodes: BTreeSet<_> = order.targets.iter().map(|target| target.node).collect();
+    let bare = nodes.into_iter().filter(|node| facts.nodes.get(node).is_some_and(|node| node.cpus.is_empty()));
+    bare.map(|node| {
+        format!("node {node} has no CPUs, and PC1 takes files of the node it runs on: it will not find these")
+    })
+}
+
+/// A name that no other run has.
+fn chance(root: &Root) -> Result<String, InitError> {
+    let uuid = root.read("/proc/sys/kernel/random/uuid")?;
+    Ok(uuid.chars().filter(char::is_ascii_hexdigit).take(12).collect())
+}
+
+fn take_back_killed(state: &mut State, store: &Store, world: &World) -> Result<Option<Undone>, InitError> {
+    let Some(run) = state.run.clone() else { return Ok(None) };
+    let undone = recover::undo(world.root, &run);
+    if !undone.left.is_empty() {
+        let cause = Refusal::Unfinished { run: run.id, pid: run.pid, record: world.state.to_owned() };
+        return Err(InitError::NotUndone { cause: Box::new(cause.into()), left: undone.left });
+    }
+    undone.settle(state, &run);
+    store.save(state)?;
+    (world.talk)(Talk::Note(format!(
+        "run {} of process {} had been killed: took back {} files and {} pages of it",
+        undone.run, undone.pid, undone.files_removed, undone.pages_returned
+    )));
+    undone.stays.iter().for_each(|stays| (world.talk)(Talk::Note(format!("what others use by now stays: {stays}"))));
+    Ok(Some(undone))
+}
+
+/// Writes down what is about to happen, does it, and either commits it or takes it back.
+fn carry_out(
+    order: &Order,
+    plan: Plan,
+    facts: &Facts,
+    before: State,
+    store: &Store,
+    world: &World,
+    report: &mut Report,
+) -> Result<(), InitError> {
+    let mut state = before.clone();
+    state.run = Some(plan.run);
+    let mut work = Work { order, facts, state, store, world };
+    let Err(cause) = work.whole(report) else { return Ok(()) };
+    let mut undone = recover::undo(world.root, work.run());
+    // Only when nothing is left to be taken back the record may forget the run.
+    if undone.left.is_empty() {
+        let mut after = before;
+        undone.settle(&mut after, work.run());
+        undone.left.extend(store.save(&after).err().map(|error| error.to_string()));
+    }
+    let cause = match undone.stays.is_empty() {
+        true => cause,
+        false => InitError::Stays { cause: Box::new(cause), what: undone.stays },
+    };
+    match undone.left.is_empty() {
+        true => Err(cause),
+        false => Err(InitError::NotUndone { cause: Box::new(cause), left: undone.left }),
+    }
+}
+
+/// A run at work.
+struct Work<'a> {
+    order: &'a Order,
+    facts: &'a Facts,
+    state: State,
+    store: &'a Store,
+    world: &'a World<'a>,
+}
+
+impl Work<'_> {
+    fn run(&mut self) -> &mut Run {
+        self.state.run.as_mut().expect("a run at work is in its record")
+    }
+
+    fn save(&self) -> Result<(), InitError> {
+        Ok(self.store.save(&self.state)?)
+    }
+
+    fn whole(&mut self, report: &mut Report) -> Result<(), InitError> {
+        self.save()?;
+        self.mount()?;
+        let began = Instant::now();
+        self.raise()?;
+        report.seconds_raising = began.elapsed().as_secs_f64();
+        self.save()?;
+        self.stage(report)?;
+        self.save()?;
+        self.publish()?;
+        self.commit(report)
+    }
+
+    fn check_stop(&self) -> Result<(), InitError> {
+        self.world.stop.asked().map_or(Ok(()), |by| Err(InitError::Stopped(by)))
+    }
+
+    fn mount(&mut self) -> Result<(), InitError> {
+        let root = self.world.root;
+        make_folders(root, &mut self.run().points)?;
+        let Some(made) = self.run().mount.clone() else { return Ok(()) };
+        hugetlbfs::mount_at(root, &made.at, made.page_bytes, &made.source)?;
+        match hugetlbfs::look(root, &made.at)? {
+            Some(found) if found.page_bytes == made.page_bytes => Ok(()),
+            _ => Err(Refusal::Hidden(made.at).into()),
+        }
+    }
+
+    fn raise(&mut self) -> Result<(), InitError> {
+        let world = self.world;
+        for index in 0..self.run().pools.len() {
+            let raise = self.run().pools[index].clone();
+            let bytes = |pages: u64| Bytes(pages.saturating_mul(raise.page_bytes.0));
+            let all = bytes(raise.target - raise.before - raise.surplus);
+            let mut told = |pages| (world.talk)(Talk::Raising { node: raise.node, done: bytes(pages), all });
+            match pool::raise(world.root, &raise, world.stop, &mut told)? {
+                Raised::Reached => self.run().pools[index].is_reached = true,
+                Raised::Stopped(by) => return Err(InitError::Stopped(by)),
+                Raised::Short(granted) => {
+                    let boot_line = self.boot_line(raise.page_bytes);
+                    return Err(InitError::Short(Box::new(pool::shortfall(world.root, &raise, granted, boot_line)?)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What every node's pool of this size would have to be, the untouched ones included.
+    fn boot_line(&mut self, page_bytes: Bytes) -> String {
+        let now = self.facts.nodes.iter().filter_map(|(id, node)| Some((*id, node.pool(page_bytes)?)));
+        let mut pools: BTreeMap<_, _> = now.map(|(id, pool)| (id, pool.pages.saturating_sub(pool.surplus))).collect();
+        let raises = self.run().pools.iter().filter(|raise| raise.page_bytes == page_bytes);
+        pools.extend(raises.map(|raise| (raise.node, raise.target)));
+        pool::boot_line(page_bytes, &pools)
+    }
+
+    /// Makes the files under passing names, and proves them.
+    fn stage(&mut self, report: &mut Report) -> Result<(), InitError> {
+        make_folders(self.world.root, &mut self.run().stagings.clone())?;
+        let jobs = self.create()?;
+        let ids: Vec<_> = jobs.iter().map(|job| job.file.metadata().map(|stat| FileId::of(&stat))).collect();
+        let keep: Vec<_> = jobs.iter().map(|job| job.file.try_clone()).collect();
+        let began = Instant::now();
+        self.fill(jobs)?;
+        report.seconds_filling = began.elapsed().as_secs_f64();
+        for (index, (id, file)) in ids.into_iter().zip(keep).enumerate() {
+            self.check_stop()?;
+            let planned = self.run().files[index].clone();
+            let failed = |source| InitError::Pages { path: planned.staged.clone(), source: PagesError::Stat(source) };
+            report.made.push(prove(&planned, &file.map_err(failed)?)?);
+            let failed = |source| InitError::Pages { path: planned.staged.clone(), source: PagesError::Stat(source) };
+            self.run().files[index].id = Some(id.map_err(failed)?);
+        }
+        Ok(())
+    }
+
+    fn create(&mut self) -> Result<Vec<Job>, InitError> {
+        let root = self.world.root;
+        let create = |file: &RunFile| {
+            Ok(Job {
+                file: hugetlbfs::create(root, &file.staged, file.bytes)?,
+                path: file.staged.clone(),
+                bytes: file.bytes,
+                page_bytes: file.page_bytes,
+                node: file.node,
+            })
+        };
+        self.run().files.iter().map(create).collect()
+    }
+
+    fn fill(&mut self, jobs: Vec<Job>) -> Result<(), InitError> {
+        let world = self.world;
+        let (all, done) = (Bytes(jobs.iter().map(|job| job.bytes.0).sum()), AtomicU64::new(0));
+        let told = |bytes| {
+            let done = Bytes(done.fetch_add(bytes, Ordering::Relaxed) + bytes);
+            (world.talk)(Talk::Filling { done, all });
+        };
+        let cpus = self.facts.nodes.iter().map(|(id, node)| (*id, node.cpus.clone())).collect();
+        let how = How { cpus: &cpus, threads: self.order.threads, stop: world.stop, told: &told };
+        files::fill(world.root, jobs, &how).map_err(|error| self.explain(error))
+    }
+
+    /// "No space left" of a pool that had enough: a cgroup's limit, or somebody was quicker.
+    fn explain(&mut self, error: InitError) -> InitError {
+        let InitError::File(FileError { path, source, .. }) = &error else { return error };
+        if source.raw_os_error() != Some(Errno::ENOSPC as i32) {
+            return error;
+        }
+        let bytes = Bytes(self.run().files.iter().map(|file| file.bytes.0).sum());
+        let Some(file) = self.run().files.iter().find(|file| file.staged == *path).cloned() else { return error };
+        match hugetlb_limit::narrowest(self.world.root, file.page_bytes) {
+            Ok(Some(limit)) if limit.left() < file.page_bytes => {
+                InitError::CgroupLimit { bytes, page: file.page_bytes, limit }
+            }
+            _ => InitError::Taken { node: file.node, path: file.path },
+        }
+    }
+
+    /// Gives the files their names.
+    fn publish(&mut self) -> Result<(), InitError> {
+        let root = self.world.root;
+        make_folders(root, &mut self.run().folders)?;
+        for file in self.run().files.clone() {
+            self.check_stop()?;
+            hugetlbfs::publish(root, &file.staged, &file.path)?;
+        }
+        for staging in self.run().stagings.clone() {
+            hugetlbfs::remove_folder(root, &staging)?;
+        }
+        Ok(())
+    }
+
+    /// From here on the files stay: one record says so, and forgets the run.
+    fn commit(&mut self, report: &mut Report) -> Result<(), InitError> {
+        let mut after = self.state.clone();
+        let run = after.run.take().expect("a run at work is in its record");
+        for folder in made_folders(&run) {
+            after.add(folder);
+        }
+        after.points.extend(run.points);
+        after.mounts.extend(run.mount.clone());
+        self.store.save(&after)?;
+        report.mounted = run.mount.map(|mount| mount.at);
+        report.pools = run
+            .pools
+            .iter()
+            .map(|raise| PoolReport {
+                node: raise.node,
+                page_bytes: raise.page_bytes,
+                before: raise.before,
+                after: raise.target,
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+/// Makes folders that must not be there. Those that could not be made are struck off the list, so that nobody takes another's
+/// folder for ours.
+fn make_folders(root: &Root, folders: &mut Vec<PathBuf>) -> Result<(), FileError> {
+    for index in 0..folders.len() {
+        if let Err(error) = hugetlbfs::make_folder(root, &folders[index]) {
+            folders.truncate(index);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// That every page of a file lies on its node.
+fn prove(planned: &RunFile, file: &File) -> Result<FileReport, InitError> {
+    let failed = |source| InitError::Pages { path: planned.staged.clone(), source };
+    let pages = placement::count(file, planned.page_bytes).map_err(failed)?;
+    let on_node = pages.get(&planned.node).copied().unwrap_or(0);
+    if pages.len() != 1 || on_node != planned.bytes.0 / planned.page_bytes.0 {
+        let kind = ProblemKind::Misplaced { pages, wanted: planned.node };
+        return Err(InitError::Misplaced(Problem { path: planned.path.clone(), kind }));
+    }
+    Ok(FileReport {
+        path: planned.path.clone(),
+        node: planned.node,
+        bytes: planned.bytes,
+        page_bytes: planned.page_bytes,
+        pages: on_node,
+    })
+}
+
+/// What a finished run made, folder by folder. The pages that a pool was raised by are counted to the folders in turn, to none
+/// more than its files have.
+fn made_folders(run: &Run) -> Vec<Folder> {
+    let mut added: BTreeMap<_, _> =
+        run.pools.iter().map(|raise| ((raise.node, raise.page_bytes), raise.target - raise.before)).collect();
+    let keys: BTreeSet<_> = run.files.iter().map(|file| (&file.mount, file.path.parent())).collect();
+    let mut made = Vec::new();
+    for (mount, folder) in keys {
+        let Some(folder) = folder else { continue };
+        let files: Vec<_> =
+            run.files.iter().filter(|file| file.mount == *mount && file.path.parent() == Some(folder)).collect();
+        let Some(first) = files.first() else { continue };
+        let pages = files.iter().map(|file| file.bytes.0 / file.page_bytes.0).sum::<u64>();
+        let pool = added.entry((first.node, first.page_bytes)).or_default();
+        let pages_added = pages.min(*pool);
+        *pool -= pages_added;
+        let record = |file: &&RunFile| {
+            let name = file.path.file_name()?.to_string_lossy().into_owned();
+            Some(MadeFile { name, bytes: file.bytes, id: file.id? })
+        };
+        made.push(Folder {
+            mount: mount.clone(),
+            folder: folder.to_owned(),
+            node: first.node,
+            page_bytes: first.page_bytes,
+            pages_added,
+            folders_made: run.folders.iter().filter(|made| folder.starts_with(made)).cloned().collect(),
+            files: files.iter().filter_map(record).collect(),
+        });
+    }
+    // What is left was raised for promises that others hold: it goes with the last folder of that node.
+    for ((node, page_bytes), rest) in added.into_iter().filter(|(_, rest)| *rest > 0) {
+        if let Some(folder) = made.iter_mut().rev().find(|made| made.node == node && made.page_bytes == page_bytes) {
+            folder.pages_added += rest;
+        }
+    }
+    made
+}
+
+/// How fast the pages were made.
+impl Report {
+    /// Bytes that were filled in a second.
+    pub fn bytes_per_second(&self) -> Option<f64> {
+        let bytes: u64 = self.made.iter().map(|file| file.bytes.0).sum();
+        (bytes > 0 && self.seconds_filling > 0.0).then(|| bytes as f64 / self.seconds_filling)
+    }
+
+    /// How long the filling took.
+    pub fn filling(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds_filling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hugepage::state::Raise;
+
+    fn file(folder: &str, node: u32, inode: u64) -> RunFile {
+        RunFile {
+            mount: "/m".into(),
+            path: Path::new(folder).join(inode.to_string()),
+            staged: "/m/.staging/x".into(),
+            node: NodeId(node),
+            page_bytes: Bytes::gib(1),
+            bytes: Bytes::gib(2),
+            id: Some(FileId { device: 1, inode }),
+        }
+    }
+
+    fn raised(node: u32, by: u64) -> Raise {
+        Raise { node: NodeId(node), page_bytes: Bytes::gib(1), before: 5, surplus: 0, target: 5 + by, is_reached: true }
+    }
+
+    #[test]
+    fn the_pages_that_were_added_are_counted_to_the_folders_once() {
+        let run = Run {
+            pools: vec![raised(0, 5), raised(1, 7)],
+            folders: vec!["/m/a".into(), "/m/a/numa_0".into(), "/m/a/numa_1".into()],
+            files: vec![
+                file("/m/a/numa_0", 0, 1),
+                file("/m/a/numa_0", 0, 2),
+                file("/m/b/numa_0", 0, 3),
+                file("/m/a/numa_1", 1, 4),
+            ],
+            ..Run::default()
+        };
+        let made = made_folders(&run);
+        let added: Vec<_> = made.iter().map(|made| (made.folder.to_str().unwrap(), made.pages_added)).collect();
+        // Four pages' worth in the first folder, one of two in the next; node 1 had been raised for a promise too.
+        assert_eq!(added, [("/m/a/numa_0", 4), ("/m/a/numa_1", 7), ("/m/b/numa_0", 1)]);
+        assert_eq!(made[0].folders_made, [Path::new("/m/a"), Path::new("/m/a/numa_0")]);
+        assert!(made[2].folders_made.is_empty(), "it was there");
+        assert_eq!(made[0].files.iter().map(|file| file.id.inode).collect::<Vec<_>>(), [1, 2]);
+    }
+}

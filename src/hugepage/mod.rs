@@ -1,0 +1,51 @@
+//! Hugepage files for PC1: made whole on their node, proven, and taken back exactly.
+//!
+//! PC1 takes two blocks of the sector's size per task, from files in `…/numa_N/` of a hugetlbfs; the number in the folder's
+//! name is all that tells it the node. So a file here is made whole or not at all, and bears that name only after the
+//! kernel has said of every page that it lies there.
+//!
+//! ```text
+//! Order ─ look ─► Facts ─ plan ─► Plan ─► Steps (as shell commands for --dry-run)
+//!                                   │
+//!                                init: record ─► mount ─► raise pools ─► allocate, staged ─► verify ─► publish ─► commit
+//!                                   │ error, signal                                 crash: the next run does it
+//!                                   └──────────────────► undo, by the record alone ◄──────────┘
+//! ```
+//!
+//! | part | owns |
+//! | --- | --- |
+//! | `request` | what was asked for; names, patterns, pages of a size. Pure |
+//! | `look` | the facts of this machine, and of what is there already |
+//! | `mounts` | which mount a folder lies on, and what is refused as one. Pure but for the look at links |
+//! | `plan` | facts and order → what is to be made, pool by pool, file by file. Pure |
+//! | `steps` | a plan as steps, each with the shell command that would do the same. Pure |
+//! | `pool` | one pool: what is missing, raised and read back, lowered by what was added; a shortfall in words |
+//! | `files` | files filled with pages of a node, by threads of that node |
+//! | `placement` | where the pages of a file lie, and whether that is where they should |
+//! | `state` | the durable record of what this tool did on this machine since it was booted |
+//! | `recover` | the way back: of an error, a signal, a crash |
+//! | `init` | the order of it all |
+//! | `config` | an order for every pc1 processor of a worker.toml |
+//!
+//! Always holds:
+//! - before anything changes, the record says what is about to change, so that a killed run can be taken back;
+//! - no file is changed or removed unless this tool made that very file (device and inode);
+//! - a pool is lowered by what was added to it, never below what is in use.
+
+pub mod config;
+pub mod error;
+pub mod files;
+pub mod init;
+pub mod look;
+pub mod mounts;
+pub mod placement;
+pub mod plan;
+pub mod pool;
+pub mod recover;
+pub mod request;
+pub mod state;
+pub mod steps;
+
+pub use error::{InitError, Refusal};
+pub use init::{Report, World, init, preview};
+pub use request::{Order, Pattern, Target};

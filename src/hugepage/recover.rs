@@ -1,0 +1,102 @@
+//! The way back: what a run may have changed is taken back by its record alone.
+//!
+//! ```text
+//! error, signal   the run itself, with what it knows        ┐
+//! kill -9         the next run, with what was written down  ┴─► undo(record)
+//! ```
+//!
+//! Each part may be done already, half done, or never begun, so every step looks first, and all of it may be repeated. A step
+//! that fails does not keep the others from being tried; what could not be taken back is told, and the record stays.
+//!
+//! A mount that others use by now (a file of theirs, a shell that stands in it) is theirs to leave: it stays, and is from
+//! then on a mount that this tool made, instead of one that keeps every further run from beginning.
+
+use super::{
+    error::InitError,
+    mounts, pool,
+    state::{MadeMount, Run, State},
+};
+use crate::sys::{Root, hugetlbfs, mount};
+use serde::Serialize;
+
+/// What was taken back, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// The run it was of.
+    pub run: String,
+    pub pid: u32,
+    /// Files that had got their final name.
+    pub files_removed: u64,
+    pub pages_returned: u64,
+    #[serde(skip)]
+    pub left: Vec<String>,
+    /// What others use by now.
+    pub stays: Vec<String>,
+    #[serde(skip)]
+    mount: Option<MadeMount>,
+}
+
+/// Takes back whatever a run changed: files, folders, mount, pools, in this order, since each holds the next.
+pub fn undo(root: &Root, run: &Run) -> Undone {
+    let mut undone = Undone { run: run.id.clone(), pid: run.pid, ..Undone::default() };
+    undone.files(root, run);
+    undone.folders(root, run);
+    undone.mount(root, run);
+    undone.pools(root, run);
+    undone
+}
+
+impl Undone {
+    /// What the record says afterwards: nothing of the run, but a mount of it that stays.
+    pub fn settle(&self, state: &mut State, run: &Run) {
+        state.run = None;
+        if let Some(mount) = &self.mount {
+            state.mounts.push(mount.clone());
+            state.points.extend(run.points.iter().cloned());
+        }
+    }
+
+    fn note<T>(&mut self, result: Result<T, impl Into<InitError>>) -> Option<T> {
+        result.map_err(|error| self.left.push(error.into().to_string())).ok()
+    }
+
+    fn files(&mut self, root: &Root, run: &Run) {
+        // A file without an identity never got its name.
+        for (file, id) in run.files.iter().filter_map(|file| Some((file, file.id?))) {
+            let removed = self.note(hugetlbfs::remove_this(root, &file.path, id));
+            self.files_removed += u64::from(removed == Some(true));
+        }
+        for staging in &run.stagings {
+            self.note(hugetlbfs::remove_tree(root, staging));
+        }
+    }
+
+    fn folders(&mut self, root: &Root, run: &Run) {
+        for folder in run.folders.iter().rev() {
+            // Somebody else's files may lie in it by now: then it stays.
+            self.note(hugetlbfs::remove_folder(root, folder));
+        }
+    }
+
+    fn mount(&mut self, root: &Root, run: &Run) {
+        if let Some(made) = &run.mount
+            && let Some(mounts) = self.note(mount::mounts(root))
+            && mounts::with_source(&mounts, &made.at, &made.source).is_some()
+            && let Err(error) = hugetlbfs::unmount(root, &made.at)
+        {
+            self.stays.push(error.to_string());
+            self.mount = Some(made.clone());
+            return;
+        }
+        for point in run.points.iter().rev() {
+            self.note(hugetlbfs::remove_folder(root, point));
+        }
+    }
+
+    fn pools(&mut self, root: &Root, run: &Run) {
+        for raise in run.pools.iter().rev() {
+            let returned = self.note(pool::lower(root, raise));
+            self.pages_returned += returned.unwrap_or(0);
+        }
+    }
+}

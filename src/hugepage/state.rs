@@ -1,0 +1,428 @@
+//! The durable record of what this tool did here since the machine was booted: by it alone a run is taken back.
+//!
+//! ```text
+//! { version, boot_id, run: what an unfinished run was about to do, folders: […], mounts: […], points: […] }
+//! ```
+//!
+//! One JSON file, replaced whole; beside it a lock that every command holds which changes anything. A record of nothing is no
+//! file. After a reboot the pages, the files and the mounts are gone, and so is what was said of them; only folders
+//! on lasting file systems, in which something was mounted, are still there (`points`).
+
+use crate::{
+    sys::{
+        Root,
+        durable::{self, DurableError},
+        lock::{Lock, LockError},
+        root::ReadError,
+        stop::Stop,
+        users::FileId,
+    },
+    units::{Bytes, NodeId},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// Where the record is unless told otherwise.
+pub const DEFAULT: &str = "/var/lib/damocles-worker/hugepage.json";
+const VERSION: u32 = 1;
+
+/// The record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    pub version: u32,
+    /// The boot that all but `points` belongs to.
+    pub boot_id: String,
+    /// What an unfinished run is about to do. A finished one has no record of its own.
+    pub run: Option<Run>,
+    pub folders: Vec<Folder>,
+    pub mounts: Vec<MadeMount>,
+    /// Folders on lasting file systems that were made to mount something in; outermost first.
+    pub points: Vec<PathBuf>,
+}
+
+/// A folder with files that were made here: the key is the mount and the folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Folder {
+    pub mount: PathBuf,
+    pub folder: PathBuf,
+    pub node: NodeId,
+    pub page_bytes: Bytes,
+    /// By how much the node's pool was raised for these files.
+    pub pages_added: u64,
+    /// Folders on the mount that were made on the way here, outermost first.
+    pub folders_made: Vec<PathBuf>,
+    pub files: Vec<MadeFile>,
+}
+
+/// A file that was made, by what its name cannot fake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeFile {
+    pub name: String,
+    pub bytes: Bytes,
+    pub id: FileId,
+}
+
+/// A hugetlbfs that was mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeMount {
+    pub at: PathBuf,
+    pub page_bytes: Bytes,
+    /// What stands as its source in the list of mounts: it tells our mount from another one at the same place.
+    pub source: String,
+}
+
+/// Everything that an unfinished run may have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// By chance; part of the names of what it stages and mounts.
+    pub id: String,
+    pub pid: u32,
+    pub mount: Option<MadeMount>,
+    /// Folders that are not there yet and are made to mount something in, outermost first.
+    pub points: Vec<PathBuf>,
+    pub pools: Vec<Raise>,
+    /// Folders in which files are made before they get their names.
+    pub stagings: Vec<PathBuf>,
+    /// Folders of the files that are not there yet, outermost first.
+    pub folders: Vec<PathBuf>,
+    pub files: Vec<RunFile>,
+}
+
+/// A pool that is raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raise {
+    pub node: NodeId,
+    pub page_bytes: Bytes,
+    /// Pages of the pool before, surplus ones not counted.
+    pub before: u64,
+    pub surplus: u64,
+    /// What is written in the end.
+    pub target: u64,
+    /// Whether the kernel was seen to have reached it.
+    pub is_reached: bool,
+}
+
+/// A file that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFile {
+    pub mount: PathBuf,
+    pub path: PathBuf,
+    pub staged: PathBuf,
+    pub node: NodeId,
+    pub page_bytes: Bytes,
+    pub bytes: Bytes,
+    /// Known before it gets its final name.
+    pub id: Option<FileId>,
+}
+
+/// The record could not be had or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("{}: {source}; run as root, or keep the record elsewhere with --state FILE", path.display())]
+    Durable { path: PathBuf, source: DurableError },
+    #[error("{0}")]
+    Other(#[from] DurableError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("read the record {}: {reason}; what this tool made on this machine is known from it alone: put a good copy in its place, or move it away to begin anew", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    #[error("stopped by {0} while another hugepage command was at work")]
+    Stopped(&'static str),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl State {
+    /// A record of nothing.
+    pub fn new(boot_id: String) -> Self {
+        Self { version: VERSION, boot_id, ..Self::default() }
+    }
+
+    /// Whether there is nothing to record.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::new(self.boot_id.clone())
+    }
+
+    /// What is left of it under another boot.
+    fn after_reboot(self, boot_id: &str) -> Self {
+        if self.boot_id == boot_id {
+            return self;
+        }
+        // Folders of an unfinished run may have been made.
+        let points = self.points.into_iter().chain(self.run.into_iter().flat_map(|run| run.points));
+        let points: BTreeSet<PathBuf> = points.collect();
+        Self { points: points.into_iter().collect(), ..Self::new(boot_id.to_owned()) }
+    }
+
+    /// The record of a folder.
+    pub fn folder(&self, mount: &Path, folder: &Path) -> Option<&Folder> {
+        self.folders.iter().find(|known| known.mount == mount && known.folder == folder)
+    }
+
+    /// Adds what was made in a folder to what is known of it.
+    pub fn add(&mut self, made: Folder) {
+        let known = self.folders.iter_mut().find(|known| known.mount == made.mount && known.folder == made.folder);
+        let Some(known) = known else {
+            self.folders.push(made);
+            self.folders.sort_by(|a, b| (&a.mount, &a.folder).cmp(&(&b.mount, &b.folder)));
+            return;
+        };
+        // A file that somebody removed by hand and that was made again has the name of its predecessor.
+        known.files.retain(|file| made.files.iter().all(|new| new.name != file.name));
+        known.files.extend(made.files);
+        known.files.sort_by(|a, b| a.name.cmp(&b.name));
+        known.pages_added += made.pages_added;
+        let new =
+            made.folders_made.into_iter().filter(|folder| !known.folders_made.contains(folder)).collect::<Vec<_>>();
+        known.folders_made.extend(new);
+        known.folders_made.sort();
+    }
+}
+
+/// Which boot this is.
+pub fn boot_id(root: &Root) -> Result<String, ReadError> {
+    root.read("/proc/sys/kernel/random/boot_id")
+}
+
+/// The record as it is, without a lock: for looking only.
+pub fn peek(root: &Root, path: &Path) -> Result<State, StateError> {
+    let boot_id = boot_id(root)?;
+    let Some(text) = root.read_some(path)? else { return Ok(State::new(boot_id)) };
+    let damaged = |reason: String| StateError::Damaged { path: root.path(path), reason };
+    let version = serde_json::from_str::<serde_json::Value>(&text).map_err(|error| damaged(error.to_string()))?;
+    match version.get("version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version == u64::from(VERSION) => {}
+        version => {
+            return Err(damaged(format!(
+                "version {version:?} was written by another program, this one knows {VERSION}"
+            )));
+        }
+    }
+    let state: State = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    Ok(state.after_reboot(&boot_id))
+}
+
+/// The record in the hands of its one writer.
+#[derive(Debug)]
+pub struct Store {
+    root: Root,
+    path: PathBuf,
+    _lock: Lock,
+    /// Other locks that end with this one.
+    further: Vec<Lock>,
+}
+
+impl Store {
+    /// Takes the record for this process alone, waiting for another that has it. `waiting` is called once when there is one.
+    pub fn open(root: &Root, path: &Path, stop: &Stop, waiting: impl FnOnce(&Path)) -> Result<Self, StateError> {
+        let real = root.path(path);
+        let durable = |source| StateError::Durable { path: real.clone(), source };
+        if let Some(folder) = real.parent().filter(|folder| !folder.is_dir()) {
+            root.effect("make folder", folder)
+                .map_err(|source| durable(DurableError::new("creating folder", folder, source)))?;
+            durable::make_folder(folder).map_err(durable)?;
+        }
+        let lock = wait(&lock_path(&real), stop, waiting, Lock::take).map_err(|error| match error {
+            StateError::Other(source) => durable(source),
+            other => other,
+        })?;
+        durable::remove_leftovers(&real)?;
+        Ok(Self { root: root.clone(), path: path.to_owned(), _lock: lock, further: Vec::new() })
+    }
+
+    /// Takes another lock, on a file that is there, until this ends.
+    pub fn also_lock(&mut self, file: &Path, stop: &Stop, waiting: impl FnOnce(&Path)) -> Result<(), StateError> {
+        self.further.push(wait(file, stop, waiting, Lock::take_existing)?);
+        Ok(())
+    }
+
+    /// What the record says now.
+    pub fn load(&self) -> Result<State, StateError> {
+        peek(&self.root, &self.path)
+    }
+
+    /// Replaces the record. When this returns, a crash does not bring the old one back.
+    pub fn save(&self, state: &State) -> Result<(), StateError> {
+        let real = self.root.path(&self.path);
+        let failed = |source| StateError::Io { path: real.clone(), source };
+        if state.is_empty() {
+            if real.exists() {
+                self.root.effect("remove the record", &real).map_err(failed)?;
+                fs::remove_file(&real).map_err(failed)?;
+                durable::sync_folder_of(&real)?;
+            }
+            return Ok(());
+        }
+        let mut text = serde_json::to_string_pretty(state).expect("a record has string keys only");
+        text.push('\n');
+        self.root.effect("save the record", &real).map_err(failed)?;
+        Ok(durable::write_atomic(&real, text.as_bytes())?)
+    }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".lock");
+    name.into()
+}
+
+// Signals are looked at between two tries: whoever waits can still be stopped.
+fn wait(
+    path: &Path,
+    stop: &Stop,
+    waiting: impl FnOnce(&Path),
+    take: impl Fn(&Path) -> Result<Lock, LockError>,
+) -> Result<Lock, StateError> {
+    let mut waiting = Some(waiting);
+    loop {
+        match take(path) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Durable(error)) => return Err(error.into()),
+            Err(LockError::Held(_)) => {}
+        }
+        if let Some(waiting) = waiting.take() {
+            waiting(path);
+        }
+        if let Some(signal) = stop.asked() {
+            return Err(StateError::Stopped(signal));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::faults::Faults;
+
+    fn host(boot: &str) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let random = dir.path().join("proc/sys/kernel/random");
+        fs::create_dir_all(&random).unwrap();
+        fs::write(random.join("boot_id"), format!("{boot}\n")).unwrap();
+        let root = Root::at(dir.path());
+        (dir, root)
+    }
+
+    fn open(root: &Root) -> Store {
+        Store::open(root, Path::new(DEFAULT), &Stop::default(), |_| panic!("nobody else is there")).unwrap()
+    }
+
+    fn folder(name: &str, pages_added: u64, files: &[(&str, u64)]) -> Folder {
+        let file = |(name, inode): &(&str, u64)| MadeFile {
+            name: (*name).into(),
+            bytes: Bytes::gib(1),
+            id: FileId { device: 7, inode: *inode },
+        };
+        Folder {
+            mount: "/mnt/huge".into(),
+            folder: name.into(),
+            node: NodeId(0),
+            page_bytes: Bytes::gib(1),
+            pages_added,
+            folders_made: vec![name.into()],
+            files: files.iter().map(file).collect(),
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_nothing_is_no_file() {
+        let (dir, root) = host("a");
+        let store = open(&root);
+        let mut state = store.load().unwrap();
+        assert!(state.is_empty());
+        state.add(folder("/mnt/huge/pc1/numa_0", 2, &[("1.0_GiB_0", 5)]));
+        state.run = Some(Run { id: "x".into(), ..Run::default() });
+        store.save(&state).unwrap();
+        assert_eq!(store.load().unwrap(), state);
+        store.save(&State::new("a".into())).unwrap();
+        assert!(!dir.path().join(DEFAULT.trim_start_matches('/')).exists());
+        assert!(store.load().unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_are_added_to_what_is_known_and_replace_their_namesakes() {
+        let mut state = State::new("a".into());
+        state.add(folder("/f", 2, &[("0", 5), ("1", 6)]));
+        state.add(folder("/e", 1, &[("0", 4)]));
+        state.add(folder("/f", 1, &[("1", 8), ("2", 9)]));
+        let known = state.folder(Path::new("/mnt/huge"), Path::new("/f")).unwrap();
+        assert_eq!(known, &folder("/f", 3, &[("0", 5), ("1", 8), ("2", 9)]));
+        assert_eq!(state.folders.len(), 2);
+        assert_eq!(state.folder(Path::new("/mnt/other"), Path::new("/f")), None);
+    }
+
+    #[test]
+    fn a_reboot_leaves_folders_only() {
+        let (dir, root) = host("a");
+        let store = open(&root);
+        let mut state = store.load().unwrap();
+        state.add(folder("/f", 2, &[]));
+        state.points = vec!["/mnt/huge".into()];
+        state.run = Some(Run { points: vec!["/mnt/other".into()], ..Run::default() });
+        store.save(&state).unwrap();
+        fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "b").unwrap();
+        let state = store.load().unwrap();
+        let points = vec!["/mnt/huge".into(), "/mnt/other".into()];
+        assert_eq!(state, State { points, ..State::new("b".into()) });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_understood_is_not_overwritten() {
+        let (_dir, root) = host("a");
+        let store = open(&root);
+        for (text, word) in [("{", "EOF"), ("{\"version\":9}", "another program"), ("{\"version\":1}", "boot_id")] {
+            fs::write(root.path(DEFAULT), text).unwrap();
+            let error = store.load().unwrap_err().to_string();
+            assert!(
+                error.contains(word) && error.contains("hugepage.json") && error.contains("move it away"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_second_one_waits_and_can_be_stopped() {
+        let (_dir, root) = host("a");
+        let held = open(&root);
+        let mut said = false;
+        let error = Store::open(&root, Path::new(DEFAULT), &Stop::after(1), |_| said = true).unwrap_err();
+        assert!(said && matches!(error, StateError::Stopped(_)), "{error}");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| Store::open(&root, Path::new(DEFAULT), &Stop::default(), |_| {}).map(drop));
+            thread::sleep(Duration::from_millis(20));
+            assert!(!second.is_finished());
+            drop(held);
+            second.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_save_that_fails_leaves_the_old_record() {
+        let (_dir, root) = host("a");
+        let mut state = State::new("a".into());
+        state.add(folder("/f", 2, &[]));
+        open(&root).save(&state).unwrap();
+        let failing = root.clone().with_faults(&Faults::from(0));
+        let store = open(&failing);
+        assert!(store.save(&State::new("a".into())).is_err());
+        state.points.push("/x".into());
+        assert!(store.save(&state).is_err());
+        assert_ne!(store.load().unwrap(), state);
+        assert_eq!(store.load().unwrap().folders.len(), 1);
+    }
+}

@@ -1,0 +1,176 @@
+//! A run as steps, each with the shell command that would do the same.
+//!
+//! Pure. What `--dry-run` prints is made from the record that a run is carried out and taken back by.
+
+use super::{look::Facts, state::Run};
+use crate::units::{Bytes, CpuList, NodeId};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    MakeFolder {
+        path: PathBuf,
+    },
+    Mount {
+        at: PathBuf,
+        page_bytes: Bytes,
+        source: String,
+    },
+    /// `file` takes the pool's new size.
+    RaisePool {
+        node: NodeId,
+        page_bytes: Bytes,
+        from: u64,
+        to: u64,
+        file: PathBuf,
+    },
+    /// Under the node's memory policy, on its CPUs where it has some.
+    Allocate {
+        node: NodeId,
+        has_cpus: bool,
+        bytes: Bytes,
+        path: PathBuf,
+    },
+    Publish {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    RemoveFolder {
+        path: PathBuf,
+    },
+}
+
+impl Step {
+    /// What a shell would be told.
+    pub fn command(&self) -> String {
+        match self {
+            Self::MakeFolder { path } => format!("mkdir {}", quoted(path)),
+            Self::Mount { at, page_bytes, source } => {
+                format!("mount -t hugetlbfs -o nosuid,nodev,pagesize={} {source} {}", page_bytes.0, quoted(at))
+            }
+            Self::RaisePool { to, file, .. } => format!("echo {to} > {}", quoted(file)),
+            Self::Allocate { node, has_cpus, bytes, path } => {
+                let cpus = if *has_cpus { format!(" --cpunodebind={node}") } else { String::new() };
+                format!("numactl{cpus} --membind={node} fallocate -l {} {}", bytes.0, quoted(path))
+            }
+            Self::Publish { from, to } => format!("mv -n {} {}", quoted(from), quoted(to)),
+            Self::RemoveFolder { path } => format!("rmdir {}", quoted(path)),
+        }
+    }
+}
+
+/// The steps of a run, in the order in which it takes them. `pool_file` names the file of a pool.
+pub fn steps(run: &Run, facts: &Facts, pool_file: impl Fn(NodeId, Bytes) -> PathBuf) -> Vec<Step> {
+    let make = |path: &PathBuf| Step::MakeFolder { path: path.clone() };
+    let mut steps: Vec<Step> = run.points.iter().map(make).collect();
+    steps.extend(run.mount.iter().map(|mount| Step::Mount {
+        at: mount.at.clone(),
+        page_bytes: mount.page_bytes,
+        source: mount.source.clone(),
+    }));
+    steps.extend(run.pools.iter().map(|raise| Step::RaisePool {
+        node: raise.node,
+        page_bytes: raise.page_bytes,
+        from: raise.before + raise.surplus,
+        to: raise.target,
+        file: pool_file(raise.node, raise.page_bytes),
+    }));
+    steps.extend(run.stagings.iter().map(make));
+    let has_cpus = |node: NodeId| facts.nodes.get(&node).is_some_and(|node| node.cpus != CpuList::default());
+    steps.extend(run.files.iter().map(|file| Step::Allocate {
+        node: file.node,
+        has_cpus: has_cpus(file.node),
+        bytes: file.bytes,
+        path: file.staged.clone(),
+    }));
+    steps.extend(run.folders.iter().map(make));
+    steps.extend(run.files.iter().map(|file| Step::Publish { from: file.staged.clone(), to: file.path.clone() }));
+    steps.extend(run.stagings.iter().map(|path| Step::RemoveFolder { path: path.clone() }));
+    steps
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hugepage::{
+        look::Node,
+        state::{MadeMount, Raise, RunFile},
+    };
+
+    fn run() -> Run {
+        Run {
+            id: "c0ffee".into(),
+            mount: Some(MadeMount {
+                at: "/mnt/huge_1g".into(),
+                page_bytes: Bytes::gib(1),
+                source: "damocles-worker-c0ffee".into(),
+            }),
+            points: vec!["/mnt/huge_1g".into()],
+            pools: vec![Raise {
+                node: NodeId(0),
+                page_bytes: Bytes::gib(1),
+                before: 0,
+                surplus: 0,
+                target: 32,
+                is_reached: false,
+            }],
+            stagings: vec!["/mnt/huge_1g/.damocles-init-c0ffee-staging".into()],
+            folders: vec!["/mnt/huge_1g/pc1 a".into(), "/mnt/huge_1g/pc1 a/numa_0".into()],
+            files: vec![RunFile {
+                mount: "/mnt/huge_1g".into(),
+                path: "/mnt/huge_1g/pc1 a/numa_0/32.0_GiB_0".into(),
+                staged: "/mnt/huge_1g/.damocles-init-c0ffee-staging/file-0".into(),
+                node: NodeId(0),
+                page_bytes: Bytes::gib(1),
+                bytes: Bytes::gib(32),
+                id: None,
+            }],
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn the_steps_read_as_a_shell_script() {
+        let mut facts = Facts::default();
+        facts.nodes.insert(NodeId(0), Node { cpus: "0-3".parse().unwrap(), ..Node::default() });
+        let file = |node: NodeId, _| PathBuf::from(format!("/sys/devices/system/node/node{node}/nr_hugepages"));
+        let commands: Vec<_> = steps(&run(), &facts, file).iter().map(Step::command).collect();
+        assert_eq!(
+            commands.join("\n"),
+            "mkdir /mnt/huge_1g\n\
+             mount -t hugetlbfs -o nosuid,nodev,pagesize=1073741824 damocles-worker-c0ffee /mnt/huge_1g\n\
+             echo 32 > /sys/devices/system/node/node0/nr_hugepages\n\
+             mkdir /mnt/huge_1g/.damocles-init-c0ffee-staging\n\
+             numactl --cpunodebind=0 --membind=0 fallocate -l 34359738368 /mnt/huge_1g/.damocles-init-c0ffee-staging/file-0\n\
+             mkdir '/mnt/huge_1g/pc1 a'\n\
+             mkdir '/mnt/huge_1g/pc1 a/numa_0'\n\
+             mv -n /mnt/huge_1g/.damocles-init-c0ffee-staging/file-0 '/mnt/huge_1g/pc1 a/numa_0/32.0_GiB_0'\n\
+             rmdir /mnt/huge_1g/.damocles-init-c0ffee-staging"
+        );
+    }
+
+    #[test]
+    fn a_node_of_memory_alone_has_no_cpus_to_bind_to() {
+        let commands = steps(&run(), &Facts::default(), |_, _| "/x".into());
+        assert!(commands.iter().any(|step| step.command().starts_with("numactl --membind=0 fallocate")));
+    }
+
+    #[test]
+    fn quotes_in_a_path_stay_in_it() {
+        assert_eq!(quoted(Path::new("/a'b")), r"'/a'\''b'");
+        assert_eq!(quoted(Path::new("/a$b")), "'/a$b'");
+    }
+}

@@ -1,0 +1,137 @@
+//! Every single change of a run fails in turn, once or for good; and a stop at every look.
+//!
+//! The changes are real, on this machine's pools and a real hugetlbfs; only the failure is made, in front of the change.
+
+use crate::rig::{Rig, SMALL, counter};
+use damocles_worker::{
+    hugepage::{InitError, Order, Pattern, Report, Target, World, init, init::Talk},
+    sys::{Root, faults::Faults, stop::Stop},
+    units::{Bytes, NodeId},
+};
+use std::sync::Arc;
+
+/// Two files in a folder on a mount that is to be made.
+fn order(rig: &Rig) -> Order {
+    let folder = Pattern::of_path(&rig.path("huge/pc1")).unwrap().folder(NodeId(0));
+    Order {
+        targets: vec![Target { node: NodeId(0), folder, files: 2, file_bytes: Bytes::mib(8) }],
+        page_bytes: Some(Bytes::mib(2)),
+        mount: Some(rig.path("huge")),
+        threads: Some(2),
+    }
+}
+
+fn run(rig: &Rig, order: &Order, root: &Root, stop: &Stop) -> Result<Report, InitError> {
+    let talk = |_: Talk| {};
+    init(order, &World { root, state: &rig.state(), stop, talk: &talk })
+}
+
+fn run_with(rig: &Rig, faults: &Arc<Faults>) -> Result<Report, InitError> {
+    run(rig, &order(rig), &Root::at("/").with_faults(faults), &Stop::default())
+}
+
+/// The changes of a run that nothing disturbs.
+fn changes(rig: &Rig) -> Vec<String> {
+    let record = rig.path("record");
+    std::fs::create_dir(&record).unwrap();
+    let faults = Faults::counting();
+    run_with(rig, &faults).unwrap();
+    rig.clear();
+    // The folder of the record stays from one run to the next.
+    std::fs::create_dir(&record).unwrap();
+    faults.asked()
+}
+
+#[test]
+fn a_run_announces_every_change_that_it_makes() {
+    let Some(rig) = Rig::take("a_run_announces_every_change_that_it_makes") else { return };
+    let changes = changes(&rig).join("\n");
+    for change in [
+        "make folder",
+        "save the record",
+        "mount a hugetlbfs at",
+        "set the pool",
+        "create",
+        "allocate the pages of",
+        "publish",
+        "remove folder",
+    ] {
+        assert!(changes.contains(change), "{change}: {changes}");
+    }
+    assert_eq!(changes.matches("save the record").count(), 4, "intent, pools, files, commit: {changes}");
+}
+
+#[test]
+fn whichever_change_fails_everything_is_as_before() {
+    let Some(rig) = Rig::take("whichever_change_fails_everything_is_as_before") else { return };
+    let changes = changes(&rig);
+    for (n, change) in changes.iter().enumerate() {
+        let before = rig.snapshot();
+        let error = run_with(&rig, &Faults::once(n)).expect_err(change);
+        assert!(error.to_string().contains("asked for by a test"), "{change}: {error}");
+        assert_eq!(rig.snapshot(), before, "change {n}, {change}, failed: {error}");
+    }
+}
+
+#[test]
+fn whatever_a_broken_run_left_the_next_takes_back() {
+    let Some(rig) = Rig::take("whatever_a_broken_run_left_the_next_takes_back") else { return };
+    let changes = changes(&rig);
+    let mut left = 0;
+    for (n, change) in changes.iter().enumerate() {
+        let before = rig.snapshot();
+        let error = run_with(&rig, &Faults::from(n)).expect_err(change);
+        left += usize::from(rig.snapshot() != before);
+        // The next one is refused itself, and takes back all the same.
+        let mut nowhere = order(&rig);
+        nowhere.targets[0].node = NodeId(77);
+        let refused = run(&rig, &nowhere, &Root::at("/"), &Stop::default()).unwrap_err();
+        assert!(matches!(refused, InitError::Refused(_)), "{refused}");
+        assert_eq!(rig.snapshot(), before, "from change {n}, {change}, on nothing worked: {error}");
+    }
+    assert!(left > changes.len() / 3, "a run that cannot even clean up leaves something: {left}");
+}
+
+#[test]
+fn a_stop_at_any_look_takes_everything_back() {
+    let Some(rig) = Rig::take("a_stop_at_any_look_takes_everything_back") else { return };
+    let before = rig.snapshot();
+    for looks in 0.. {
+        match run(&rig, &order(&rig), &Root::at("/"), &Stop::after(looks)) {
+            Err(InitError::Stopped(_)) => assert_eq!(rig.snapshot(), before, "after {looks} looks"),
+            Err(error) => panic!("after {looks} looks: {error}"),
+            Ok(_) => {
+                assert!(looks > 6, "pools, ranges, proofs and names are all looked between: {looks}");
+                return;
+            }
+        }
+    }
+}
+
+/// A file under one of our names that somebody else puts there while we work.
+#[test]
+fn a_name_that_somebody_takes_meanwhile_is_his() {
+    let Some(rig) = Rig::take("a_name_that_somebody_takes_meanwhile_is_his") else { return };
+    let theirs = rig.path("huge/pc1/numa_0/8.0_MiB_1");
+    let pages = counter(SMALL, "nr");
+    let talk = |talk: Talk| {
+        // By now the mount is there and the names are still free.
+        if matches!(talk, Talk::Filling { .. }) && !theirs.exists() {
+            std::fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+            std::fs::File::create(&theirs).unwrap();
+        }
+    };
+    let (root, stop) = (Root::at("/"), Stop::default());
+    let error = init(&order(&rig), &World { root: &root, state: &rig.state(), stop: &stop, talk: &talk }).unwrap_err();
+    assert!(error.to_string().contains("File exists"), "{error}");
+    assert!(theirs.exists() && theirs.metadata().unwrap().len() == 0, "it is as its owner made it");
+    // The mount goes with its last file, so it stays for his, as one that this tool made.
+    assert!(matches!(&error, InitError::Stays { what, .. } if what[0].contains("unmount")), "{error}");
+    assert_eq!(counter(SMALL, "nr"), pages, "no page is held by anybody");
+    let record = std::fs::read_to_string(rig.state()).unwrap();
+    assert!(record.contains("\"run\": null") && record.contains("damocles-worker-"), "{record}");
+    // It keeps nobody from going on.
+    std::fs::remove_dir_all(rig.path("huge/pc1")).unwrap();
+    run(&rig, &order(&rig), &root, &stop).unwrap();
+    assert!(theirs.metadata().unwrap().len() > 0);
+}
