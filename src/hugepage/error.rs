@@ -2,7 +2,11 @@
 //!
 //! The exit code hangs on it: 1 where the machine or the files say no, 2 where the question could not be worked on.
 
-use super::{placement::Problem, pool::Shortfall, state::StateError};
+use super::{
+    placement::{Problem, ProblemKind},
+    pool::Shortfall,
+    state::StateError,
+};
 use crate::{
     sys::{
         host::HostError,
@@ -130,12 +134,12 @@ pub enum InitError {
     #[error("node {node} has {} of memory, of which hugepage pools hold {}: {} of {page} more cannot be had there", memory.human(), held.human(), super::pool::pages(*asked))]
     NoRoom { node: NodeId, asked: u64, page: Bytes, memory: Bytes, held: Bytes },
     /// Although there were enough a moment before.
-    #[error("the pages of node {node} ran out while {} was filled: another program took some; everything of this run was taken back, run it again", path.display())]
+    #[error("the pages of node {node} ran out while {} was filled: another program took some; run it again", path.display())]
     Taken { node: NodeId, path: PathBuf },
     /// The kernel gave pages of another node to a thread that was bound to this one.
-    #[error("{0}; everything of this run was taken back")]
-    Misplaced(Problem),
-    #[error("stopped by {0}; everything of this run was taken back")]
+    #[error("{}: {kind}, although a thread filled it that may take memory of that node alone", path.display())]
+    Misplaced { path: PathBuf, kind: ProblemKind },
+    #[error("stopped by {0}")]
     Stopped(&'static str),
     #[error(transparent)]
     File(#[from] FileError),

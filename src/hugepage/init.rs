@@ -15,7 +15,7 @@ use super::{
     error::{InitError, Refusal},
     files::{self, How, Job},
     look::{self, Facts},
-    placement::{self, Problem, ProblemKind},
+    placement::{self, ProblemKind},
     plan::{self, Plan},
     pool::{self, Raised},
     recover::{self, Undone},
@@ -210,7 +210,10 @@ fn carry_out(
         false => InitError::Stays { cause: Box::new(cause), what: undone.stays },
     };
     match undone.left.is_empty() {
-        true => Err(cause),
+        true => {
+            (world.talk)(Talk::Note("everything of this run was taken back".to_owned()));
+            Err(cause)
+        }
         false => Err(InitError::NotUndone { cause: Box::new(cause), left: undone.left }),
     }
 }
@@ -409,7 +412,7 @@ fn prove(planned: &RunFile, file: &File) -> Result<FileReport, InitError> {
     let on_node = pages.get(&planned.node).copied().unwrap_or(0);
     if pages.len() != 1 || on_node != planned.bytes.0 / planned.page_bytes.0 {
         let kind = ProblemKind::Misplaced { pages, wanted: planned.node };
-        return Err(InitError::Misplaced(Problem { path: planned.path.clone(), kind }));
+        return Err(InitError::Misplaced { path: planned.path.clone(), kind });
     }
     Ok(FileReport {
         path: planned.path.clone(),

@@ -49,17 +49,22 @@ pub enum ProblemKind {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
-        match &self.kind {
-            ProblemKind::WrongSize { bytes, wanted } => write!(f, "it has {bytes}, it should have {wanted}")?,
-            ProblemKind::Holes { allocated, bytes } => write!(f, "only {allocated} of its {bytes} are allocated")?,
-            ProblemKind::Misplaced { pages, wanted } => {
+        let (path, kind) = (self.path.display(), &self.kind);
+        write!(f, "{path}: {kind}; it was left as it is: remove it if nobody uses it, and run this again")
+    }
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongSize { bytes, wanted } => write!(f, "it has {bytes}, it should have {wanted}"),
+            Self::Holes { allocated, bytes } => write!(f, "only {allocated} of its {bytes} are allocated"),
+            Self::Misplaced { pages, wanted } => {
                 let counts = pages.iter().map(|(node, pages)| format!("{pages} on node {node}")).collect::<Vec<_>>();
-                write!(f, "its pages lie {}, they should all lie on node {wanted}", counts.join(", "))?;
+                write!(f, "its pages lie {}, they should all lie on node {wanted}", counts.join(", "))
             }
-            ProblemKind::NoFile => write!(f, "it is no file")?,
+            Self::NoFile => write!(f, "it is no file"),
         }
-        write!(f, "; it was left as it is: remove it if nobody uses it, and run this again")
     }
 }
 

@@ -184,7 +184,7 @@ fn a_signal_takes_everything_back() {
         }
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
         let answer = crate::rig::Answer::of(child.wait_with_output().unwrap());
-        answer.refused(2, &[&format!("stopped by {signal}; everything of this run was taken back")]);
+        answer.refused(2, &[&format!("error: stopped by {signal}\n"), "note: everything of this run was taken back"]);
         assert_eq!(rig.snapshot(), before);
     }
 }

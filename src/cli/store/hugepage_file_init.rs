@@ -107,7 +107,7 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
 impl Args {
     fn order(&self, root: &Root, io: &mut Io) -> Result<Order, InitError> {
         let targets = match &self.from {
-            Some(path) => self.from_config(path, root, io)?,
+            Some(path) => self.targets_of_config(path, root, io)?,
             None => self.targets(root)?,
         };
         let mount = self.mount.as_deref().map(absolute).transpose()?;
@@ -125,7 +125,7 @@ impl Args {
         Ok(nodes.into_iter().map(|node| Target { node, folder: pattern.folder(node), files, file_bytes }).collect())
     }
 
-    fn from_config(&self, path: &Path, root: &Root, io: &mut Io) -> Result<Vec<Target>, InitError> {
+    fn targets_of_config(&self, path: &Path, root: &Root, io: &mut Io) -> Result<Vec<Target>, InitError> {
         let refuse = |why: String| InitError::from(Refusal::Config(format!("{}: {why}", path.display())));
         let text = fs::read_to_string(path).map_err(|error| refuse(format!("read it: {error}")))?;
         let loaded = worker_config::parse(&text).map_err(|problems| {
