@@ -89,8 +89,10 @@ pub enum Refusal {
     Unfinished { run: String, pid: u32, record: PathBuf },
     #[error("{0}")]
     Config(String),
-    #[error("ask who has the files mapped: {} do not let us look, and any of them may; run as root on the host, or say --force where the command has it", processes(.0))]
-    Unasked(Vec<Process>),
+    #[error("ask who has the files mapped: {} did not let us look, and any of them may; run as root on the host{}", processes(by), force(*may_force))]
+    Unasked { by: Vec<Process>, may_force: bool },
+    #[error("{} is in use by somebody whom /proc does not show; it may be one of {}{}", path.display(), processes(by), force(*may_force))]
+    UsedByUnasked { path: PathBuf, by: Vec<Process>, may_force: bool },
     #[error("there are no hugepage files in {}; make them with `store hugepage-file-init`", .0.display())]
     NoFiles(PathBuf),
     #[error("the record {} names no files of this boot; say which are meant with --path or --path-pattern", .0.display())]
@@ -115,6 +117,10 @@ pub fn processes(processes: &[Process]) -> String {
 pub struct Mapped {
     pub path: PathBuf,
     pub by: Vec<Process>,
+}
+
+fn force(may_force: bool) -> &'static str {
+    if may_force { ", or say --force" } else { "" }
 }
 
 fn mapped(files: &[Mapped]) -> String {
@@ -190,7 +196,7 @@ pub enum InitError {
     Policy(#[from] PolicyError),
     #[error("look where the pages of {} lie: {source}", path.display())]
     Pages { path: PathBuf, source: PagesError },
-    #[error("{}\nhint: nothing was changed; stop them first{}", mapped(files), if *may_force { ", or say --force" } else { "" })]
+    #[error("{}\nhint: nothing was changed; stop them first{}", mapped(files), force(*may_force))]
     Mapped { files: Vec<Mapped>, may_force: bool },
     /// Files that are wrong in a way that making them anew does not mend.
     #[error("{}\nhint: nothing was changed; move away what is no file", lines(.0))]
@@ -218,6 +224,7 @@ impl InitError {
                 | Self::Taken { .. }
                 | Self::Mapped { .. }
                 | Self::Unrepairable(_)
+                | Self::Refused(Refusal::UsedByUnasked { .. })
         )
     }
 }

@@ -146,7 +146,7 @@ fn make_plan(order: &ReleaseOrder, world: &World, state: &State) -> Result<Plan,
     if order.force {
         plan.still_mapped = mapped(&ids, &users);
     } else {
-        refuse_mapped(&ids, &users, true)?;
+        refuse_mapped(root, &ids, &users, true)?;
     }
     check(root, &plan.removal, &facts)?;
     Ok(plan)

@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     sys::{
-        Root, hugetlb, hugetlbfs,
+        Root,
+        ffi::lease::is_open_elsewhere,
+        hugetlb, hugetlbfs,
         users::{FileId, Users},
     },
     units::{Bytes, NodeId},
@@ -33,6 +35,8 @@ use crate::{
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -168,7 +172,7 @@ fn make_plan(choice: &Choice, world: &World, state: &State) -> Result<Option<Wor
         return Err(InitError::Unrepairable(stuck));
     }
     let ids = identities(root, &problems)?;
-    refuse_mapped(&ids, &chosen::users_of(root, &ids.values().copied().collect::<Vec<_>>())?, false)?;
+    refuse_mapped(root, &ids, &chosen::users_of(root, &ids.values().copied().collect::<Vec<_>>())?, false)?;
     let surveys = surveys(root, &chosen, &problems, &facts)?;
     let mut plan = plan::plan(&surveys, &facts, Vec::new(), &init::chance(root)?)?;
     for file in &mut plan.run.files {
@@ -190,6 +194,7 @@ fn identities(root: &Root, problems: &[Problem]) -> Result<BTreeMap<PathBuf, Fil
 
 /// That nobody has any of these files mapped, and that everybody could be asked.
 pub(super) fn refuse_mapped(
+    root: &Root,
     files: &BTreeMap<PathBuf, FileId>,
     users: &Users,
     may_force: bool,
@@ -198,10 +203,28 @@ pub(super) fn refuse_mapped(
     if !mapped.is_empty() {
         return Err(InitError::Mapped { files: mapped, may_force });
     }
-    if !users.unread.is_empty() {
-        return Err(Refusal::Unasked(users.unread.clone()).into());
+    if users.unread.is_empty() {
+        return Ok(());
+    }
+    // Some did not let us look: the kernel knows whether anybody has a file, though not who.
+    for (path, id) in files {
+        match is_open(&root.path(path), *id) {
+            Some(false) => {}
+            Some(true) => {
+                return Err(Refusal::UsedByUnasked { path: path.clone(), by: users.unread.clone(), may_force }.into());
+            }
+            None => return Err(Refusal::Unasked { by: users.unread.clone(), may_force }.into()),
+        }
     }
     Ok(())
+}
+
+/// Whether anybody has this very file open; nothing where the kernel does not tell.
+fn is_open(path: &Path, id: FileId) -> Option<bool> {
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()?;
+    let stat = file.metadata().ok().filter(|stat| stat.is_file() && FileId::of(stat) == id)?;
+    drop(stat);
+    is_open_elsewhere(&file).ok()
 }
 
 /// The files that somebody has mapped.

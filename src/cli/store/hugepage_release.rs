@@ -14,6 +14,7 @@ use crate::{
     sys::{Root, stop::Stop},
 };
 use anyhow::{Context, Result};
+use clap::ArgGroup;
 use serde_json::json;
 
 const EXAMPLES: &str = "\
@@ -31,12 +32,13 @@ Exit code: 0 all is gone, 1 refused since somebody has a file mapped, or somethi
 
 /// Take away what hugepage-file-init made: files, the pages that it added, folders, the mount
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES,
+          group = ArgGroup::new("what").required(true).multiple(true).args(["path", "path_pattern", "all"]))]
 pub struct Args {
     #[command(flatten)]
     which: Which,
     /// Everything that the record says was made here
-    #[arg(long, required_unless_present_any = ["path", "path_pattern"], conflicts_with_all = ["path", "path_pattern"])]
+    #[arg(long, conflicts_with_all = ["path", "path_pattern"])]
     all: bool,
     /// Also files that somebody has mapped
     #[arg(long)]
