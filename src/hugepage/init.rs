@@ -174,7 +174,10 @@ pub(super) fn carry_out(
     let mut state = before.clone();
     state.run = Some(plan.run);
     let mut work = Work { order, facts, state, store, world };
-    let Err(cause) = work.whole(report) else { return Ok(()) };
+    let Err(cause) = work.whole(report) else {
+        // It is decided: what was replaced goes, and should that fail, it is the next one's to do. There is no way back from here.
+        return remove::finish(world, &mut work.state, store).map(drop);
+    };
     let mut undone = recover::undo(world.root, work.run());
     // Only when nothing is left to be taken back the record may forget the run.
     if undone.left.is_empty() {
@@ -360,8 +363,7 @@ impl Work<'_> {
         let replaces = run.files.iter().any(|file| file.replaces.is_some());
         after.removal = replaces.then(|| Removal { pid: run.pid, trees: run.stagings.clone(), ..Removal::default() });
         self.store.save(&after)?;
-        // What was replaced goes now; should that fail, it is the next one's to do.
-        remove::finish(self.world, &mut after, self.store)?;
+        self.state = after;
         report.mounted = run.mount.map(|mount| mount.at);
         report.pools = run
             .pools
