@@ -72,6 +72,7 @@ pub mod hugepage;
 pub mod hwinfo;
 pub mod machine;
 pub mod planner;
+pub mod profile;
 pub mod runtime;
 pub mod sys;
 pub mod units;

@@ -10,6 +10,9 @@ pub mod hwinfo_cpuset;
 pub mod man;
 pub mod params;
 pub mod plan;
+pub mod plan_simulate;
+pub mod plan_verify;
+pub mod sealcalc;
 pub mod store;
 
 use anyhow::Result;
@@ -77,6 +80,7 @@ pub struct UtilCli {
 pub enum UtilCommand {
     Hwinfo(hwinfo::Args),
     Plan(plan::Args),
+    Sealcalc(sealcalc::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -97,6 +101,7 @@ pub fn util_main() -> ExitCode {
     main_of(|io| match UtilCli::parse().command {
         UtilCommand::Hwinfo(args) => hwinfo::run(args, io),
         UtilCommand::Plan(args) => plan::run(args, io),
+        UtilCommand::Sealcalc(args) => sealcalc::run(args, io),
         UtilCommand::Completions(args) => completions::run::<UtilCli>(args, io),
         UtilCommand::Man(args) => man::run::<UtilCli>(args, io),
     })

@@ -1,6 +1,6 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io};
+use super::{Exit, Io, plan_simulate, plan_verify};
 use crate::{
     planner::{self, Attached, Manager, Plan, PlanError, Site, Target},
     units::{Rate, SectorSize},
@@ -21,10 +21,25 @@ use std::{io, path::PathBuf};
 
 The file goes to stdout, the forecast to stderr.
 Exit code: 0 planned, 1 the machine does not reach the target, 2 could not plan.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    plan: PlanArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Simulate(plan_simulate::Args),
+    Verify(plan_verify::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct PlanArgs {
     /// What to produce: a size per hour, day, week or month
-    #[arg(long, value_name = "RATE")]
-    target: Rate,
+    #[arg(long, value_name = "RATE", required = true)]
+    target: Option<Rate>,
     /// The sectors' size: 2KiB, 8MiB or 512MiB in this version
     #[arg(long, value_name = "SIZE", default_value = "2KiB")]
     sector_size: SectorSize,
@@ -57,6 +72,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
+    match args.command {
+        Some(Command::Simulate(simulate)) => plan_simulate::run(&simulate, io),
+        Some(Command::Verify(verify)) => plan_verify::run(&verify, io),
+        None => plan(&args.plan, io),
+    }
+}
+
+fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
     let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
     match planner::plan(&machine, &args.target(), &args.site()) {
         Ok(plan) => {
@@ -74,9 +97,13 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     }
 }
 
-impl Args {
+impl PlanArgs {
     fn target(&self) -> Target {
-        Target { rate: self.target, sector_size: self.sector_size, days_per_month: self.days_per_month }
+        Target {
+            rate: self.target.expect("required by clap where no subcommand is given"),
+            sector_size: self.sector_size,
+            days_per_month: self.days_per_month,
+        }
     }
 
     fn site(&self) -> Site {

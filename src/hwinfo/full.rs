@@ -16,7 +16,8 @@
 use super::{recorded, relations::Relations};
 use crate::{
     sys::topology::{
-        CacheType, DownstreamAttributes, ObjectAttributes, ObjectType, PCIDeviceAttributes, Topology, TopologyObject,
+        BridgeType, CacheType, DownstreamAttributes, ObjectAttributes, ObjectType, PCIDeviceAttributes, Topology,
+        TopologyObject,
     },
     units::{Bytes, CpuList},
 };
@@ -53,9 +54,10 @@ pub struct FullObject {
     pub relations: Option<Box<Relations>>,
 }
 
-/// The whole tree of a topology that was loaded with its devices.
-pub fn full(topology: &Topology) -> FullObject {
-    let relations = Some(Relations::of(topology)).filter(|found| !found.is_empty()).map(Box::new);
+/// The whole tree of a topology that was loaded with its devices. `export` is the text that it was loaded from, where
+/// that is one.
+pub fn full(topology: &Topology, export: Option<&str>) -> FullObject {
+    let relations = Some(Relations::of(topology, export)).filter(|found| !found.is_empty()).map(Box::new);
     FullObject { relations, ..object(topology.root_object()) }
 }
 
@@ -164,7 +166,8 @@ fn attributes(object: &TopologyObject) -> Vec<String> {
             }
         }
         Some(ObjectAttributes::PCIDevice(device)) => found.extend(pci(device)),
-        Some(ObjectAttributes::Bridge(bridge)) => {
+        // hwlocality ends the process where an export says that a bridge leads to a host.
+        Some(ObjectAttributes::Bridge(bridge)) if bridge.downstream_type() == BridgeType::PCI => {
             if let Some(DownstreamAttributes::PCI(pci)) = bridge.downstream_attributes() {
                 let (domain, first, last) = (pci.domain(), pci.secondary_bus(), pci.subordinate_bus());
                 found.push(format!("buses {domain:04x}:[{first:02x}-{last:02x}]"));

@@ -9,9 +9,7 @@
 
 use super::{collect, full, tables};
 use crate::{
-    sys::topology::{
-        DistancesKind, Initiator, MemoryAttribute, Topology, TopologyDistances, TopologyObject, XMLExportFlags,
-    },
+    sys::topology::{DistancesKind, Initiator, MemoryAttribute, Topology, TopologyDistances, TopologyObject},
     units::CpuList,
 };
 use serde::{Deserialize, Serialize};
@@ -84,11 +82,11 @@ pub struct Value {
 }
 
 impl Relations {
-    pub fn of(topology: &Topology) -> Self {
+    pub fn of(topology: &Topology, export: Option<&str>) -> Self {
         Self {
             cpu_kinds: kinds(topology),
             distances: distances(topology),
-            memory_attributes: memory_attributes(topology),
+            memory_attributes: memory_attributes(topology, export.unwrap_or_default()),
         }
     }
 
@@ -173,9 +171,9 @@ impl Matrix {
     }
 }
 
-fn memory_attributes(topology: &Topology) -> Vec<Attribute> {
+fn memory_attributes(topology: &Topology, export: &str) -> Vec<Attribute> {
     let known = ATTRIBUTES.map(|(name, unit)| (name.to_owned(), Some(unit.to_owned())));
-    let others = registered(topology).into_iter().map(|name| (name, None));
+    let others = registered(export).into_iter().map(|name| (name, None));
     let attributes = known.into_iter().chain(others).filter_map(|(name, unit)| {
         let attribute = topology.memory_attribute_named(&name).ok()??;
         Some(Attribute { values: values(&attribute), name, unit })
@@ -183,12 +181,17 @@ fn memory_attributes(topology: &Topology) -> Vec<Attribute> {
     attributes.filter(|attribute| !attribute.values.is_empty()).collect()
 }
 
-/// The names of attributes that others gave. There is no call that lists them; an export does.
-fn registered(topology: &Topology) -> BTreeSet<String> {
-    let Ok(export) = topology.export_xml(XMLExportFlags::empty()) else { return BTreeSet::new() };
-    let names = export.as_str().split("<memattr name=\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let is_other = |name: &&str| !ATTRIBUTES.iter().any(|(known, _)| known == name) && !IN_THE_TREE.contains(name);
-    names.filter(is_other).map(str::to_owned).collect()
+/// The names of attributes that somebody else registered, which only an export can hold. hwloc has a call that finds an
+/// attribute by its name, and none that lists the names.
+fn registered(export: &str) -> BTreeSet<String> {
+    let names = export.split("<memattr name=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let plain = |name: &str| {
+        let letters = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")];
+        letters.iter().fold(name.to_owned(), |name, (written, letter)| name.replace(written, letter))
+    };
+    let is_other =
+        |name: &String| !ATTRIBUTES.iter().any(|(known, _)| known == name) && !IN_THE_TREE.contains(&name.as_str());
+    names.map(plain).filter(is_other).collect()
 }
 
 fn values(attribute: &MemoryAttribute) -> Vec<Value> {

@@ -178,17 +178,23 @@ fn described(source: &Source, name: &str, detail: Detail) -> Result<Look, Source
     let hostname = collect::recorded_hostname(&topology).unwrap_or_else(|| name.to_owned());
     let mut machine = collect(&topology, &Facts::named(hostname))?;
     recorded::fill(&mut machine, &topology, &Root::at("/"));
-    Ok(look_of(&topology, machine, detail))
+    let export = match source {
+        Source::XmlText { text, .. } => Some(text.as_str()),
+        _ => None,
+    };
+    Ok(look_of(topology, machine, detail, export))
 }
 
 /// Looks at the machine that hwloc shows in this process; `root` is where its files are.
 fn this_machine(root: &Root, detail: Detail) -> Result<Look, CollectError> {
     let (topology, machine) = super::this_topology(root, detail)?;
-    Ok(look_of(&topology, machine, detail))
+    Ok(look_of(topology, machine, detail, None))
 }
 
-fn look_of(topology: &Topology, machine: Machine, detail: Detail) -> Look {
-    let full = (detail == Detail::Everything).then(|| full::full(topology));
+fn look_of(topology: Topology, machine: Machine, detail: Detail, export: Option<&str>) -> Look {
+    let full = (detail == Detail::Everything).then(|| full::full(&topology, export));
+    // Not given back: a process looks once and ends soon, and hwloc takes a twentieth of the whole time to free it.
+    std::mem::forget(topology);
     Look { machine, full, talk: String::new() }
 }
 
@@ -227,7 +233,7 @@ pub fn write_captured(root: &Path, detail: Detail, out: &mut dyn io::Write) -> R
         return Err(CapturedError::NotPointed);
     }
     let machine = super::captured_machine(&topology, &tree)?;
-    let full = (detail == Detail::Everything).then(|| full::full(&topology));
+    let full = (detail == Detail::Everything).then(|| full::full(&topology, None));
     Ok(serde_json::to_writer(out, &Answer { machine: &machine, full: &full })?)
 }
 

@@ -27,6 +27,13 @@ const ABSENT: &str = "-";
 
 /// Writes every section, in the order in which operators ask.
 pub fn write_tables(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
+    // Standard output passes on every line.
+    let mut text = Vec::new();
+    sections(machine, &mut text)?;
+    out.write_all(&text)
+}
+
+fn sections(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
     if let Some(cpu) = &machine.cpu {
         section(out, "Processor", &processor(machine, cpu))?;
     }
@@ -71,7 +78,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Row {
 }
 
 pub(super) fn section(out: &mut dyn Write, title: &str, rows: &[Row]) -> io::Result<()> {
-    let mut table = Builder::from_iter(rows.iter().map(|row| row.iter().map(shown))).build();
+    let mut table = Builder::from_iter(rows.iter().map(|row| row.iter().map(|cell| shown(cell)))).build();
     table.with(Style::blank());
     writeln!(out, "\n{title}:")?;
     // The style pads the last column too.
@@ -82,7 +89,7 @@ pub(super) fn section(out: &mut dyn Write, title: &str, rows: &[Row]) -> io::Res
 }
 
 /// A cell's lines, without what would steer a terminal.
-fn shown(cell: &String) -> String {
+fn shown(cell: &str) -> String {
     cell.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 

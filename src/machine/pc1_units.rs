@@ -33,27 +33,12 @@
 //! nodes, or whose groups are packages, groups of other sets count too. Cores count, not threads: a unit is bound to the first allowed CPU of each of its cores.
 //! Pure: reads a `Machine`, touches nothing.
 
-use super::{Core, Machine, Part, PartKind};
-use crate::units::{CpuList, ParseError};
-use serde::{Serialize, Serializer};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    str::FromStr,
-};
+pub use crate::units::Prover;
 
-/// Whose binding of PC1 threads to cores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Prover {
-    /// rust-fil-proofs since its pull request 1633.
-    #[default]
-    Stock,
-    /// The fork of rust-fil-proofs that damocles-worker links.
-    StockDamocles,
-    /// This project's runtime.
-    Own,
-}
+use super::{Core, Machine, Part, PartKind};
+use crate::units::CpuList;
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a prover makes of a cpuset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,55 +126,6 @@ pub struct Unit {
     pub groups: usize,
     /// The same for L3 caches, which are smaller than groups where each core has its own L3.
     pub l3_caches: usize,
-}
-
-impl Prover {
-    /// Every prover, in the order of the help.
-    pub const ALL: [Self; 3] = [Self::Stock, Self::StockDamocles, Self::Own];
-
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stock => "stock",
-            Self::StockDamocles => "stock-damocles",
-            Self::Own => "own",
-        }
-    }
-
-    /// The producers of a task where nobody says otherwise: the default of `FIL_PROOFS_MULTICORE_SDR_PRODUCERS`
-    /// for the stock ones; ours hashes a sector with one core.
-    pub const fn default_producers(self) -> usize {
-        match self {
-            Self::Stock | Self::StockDamocles => 3,
-            Self::Own => 0,
-        }
-    }
-
-    /// With fewer a task never ends: the stock library's hashing thread waits for nodes that nobody prepares.
-    pub const fn least_producers(self) -> usize {
-        match self {
-            Self::Stock | Self::StockDamocles => 1,
-            Self::Own => 0,
-        }
-    }
-}
-
-impl fmt::Display for Prover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Prover {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let names = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|prover| prover.name() == text)
-            .ok_or_else(|| ParseError::new(text, "a prover", names()))
-    }
 }
 
 impl Pc1Units {

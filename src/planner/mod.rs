@@ -11,6 +11,9 @@
 mod capacity;
 mod profile;
 mod render;
+pub mod sealcalc;
+pub mod simulate;
+pub mod verify;
 
 pub use capacity::{Bottleneck, Capacity, Limits};
 pub use profile::{Profile, Stage, StageCost, profile};

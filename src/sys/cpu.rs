@@ -70,21 +70,16 @@ fn parse(text: &str) -> CpuInfo {
     let mut features: Option<BTreeSet<&str>> = None;
     let (mut architecture, mut before) = (None, None);
     for block in text.split("\n\n") {
-        let fields: BTreeMap<&str, &str> = block
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .map(|(key, value)| (key.trim(), value.trim()))
-            .collect();
-        let Some(cpu) = fields.get("processor").and_then(|cpu| cpu.parse::<u32>().ok()) else { continue };
-        if let Some(model) = model(&fields) {
+        let block = Block::of(block);
+        let Some(cpu) = block.cpu else { continue };
+        if let Some(model) = block.model() {
             models.entry(model).or_default().push(cpu);
         }
-        let own = fields.get("flags").or_else(|| fields.get("Features"));
         // Mostly each CPU has the list of the one before it, of a hundred words and more.
-        if std::mem::replace(&mut before, Some(own.copied())) == Some(own.copied()) {
+        if before.replace(block.features) == Some(block.features) {
             continue;
         }
-        let own: BTreeSet<&str> = own.map(|words| words.split_whitespace().collect()).unwrap_or_default();
+        let own: BTreeSet<&str> = block.features.map(|words| words.split_whitespace().collect()).unwrap_or_default();
         if own.contains("lm") {
             architecture = Some("x86_64");
         } else if own.contains("asimd") {
@@ -102,10 +97,37 @@ fn parse(text: &str) -> CpuInfo {
     }
 }
 
-fn model(fields: &BTreeMap<&str, &str>) -> Option<String> {
-    let named = fields.get("model name").filter(|name| !name.is_empty());
-    let numbered = || Some(format!("implementer {} part {}", fields.get("CPU implementer")?, fields.get("CPU part")?));
-    named.map(|name| name.split_whitespace().collect::<Vec<_>>().join(" ")).or_else(numbered)
+/// What is looked for in one processor's lines.
+#[derive(Default)]
+struct Block<'a> {
+    cpu: Option<u32>,
+    name: Option<&'a str>,
+    implementer: Option<&'a str>,
+    part: Option<&'a str>,
+    features: Option<&'a str>,
+}
+
+impl<'a> Block<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut block = Self::default();
+        for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
+            let value = value.trim();
+            match key.trim_end() {
+                "processor" => block.cpu = value.parse().ok(),
+                "model name" => block.name = Some(value).filter(|name| !name.is_empty()),
+                "CPU implementer" => block.implementer = Some(value),
+                "CPU part" => block.part = Some(value),
+                "flags" | "Features" => block.features = Some(value),
+                _ => {}
+            }
+        }
+        block
+    }
+
+    fn model(&self) -> Option<String> {
+        let numbered = || Some(format!("implementer {} part {}", self.implementer?, self.part?));
+        self.name.map(|name| name.split_whitespace().collect::<Vec<_>>().join(" ")).or_else(numbered)
+    }
 }
 
 #[cfg(test)]

@@ -144,69 +144,97 @@ pub fn names(root: &Root, wanted: &[Ids]) -> Result<Names, HostError> {
 /// a small machine.
 fn named(list: File, wanted: &[Ids]) -> io::Result<Names> {
     let length = list.metadata()?.len();
-    let mut list = BufReader::new(list);
+    let mut list = Lines { file: BufReader::new(list), at: 0, line: Vec::new() };
     let mut names = Names::default();
     for vendor in wanted.iter().map(|ids| ids.0).collect::<BTreeSet<_>>() {
-        let at = near_vendor(&mut list, length, vendor)?;
-        list.seek(SeekFrom::Start(at))?;
+        let mut devices: BTreeSet<u16> = wanted.iter().filter(|ids| ids.0 == vendor).map(|ids| ids.1).collect();
+        list.go_near(vendor, length)?;
         let mut current = None;
-        while let Some(line) = line(&mut list)? {
-            if let Some(device) = line.strip_prefix('\t') {
-                let Some((device, name)) = entry(device).filter(|_| current == Some(vendor)) else { continue };
-                if wanted.contains(&(vendor, device)) {
+        // Devices are sorted too, but a few are not where they should be.
+        while current <= Some(vendor) && !(current == Some(vendor) && devices.is_empty()) && list.next()? {
+            match list.vendor() {
+                Some(found) => current = Some(found),
+                None if list.is_at_classes() => break,
+                // Of another vendor, or a board with the device on it, as most lines are.
+                None if current != Some(vendor) || list.line.starts_with(b"\t\t") => continue,
+                None => {}
+            }
+            let text = String::from_utf8_lossy(&list.line);
+            if let Some((device, name)) = text.strip_prefix('\t').and_then(entry) {
+                if devices.remove(&device) {
                     names.devices.insert((vendor, device), name.to_owned());
                 }
-            } else if let Some((id, name)) = entry(&line) {
-                current = Some(id);
-                if id == vendor {
-                    names.vendors.insert(id, name.to_owned());
-                }
-            }
-            if line.starts_with("C ") || current > Some(vendor) {
-                break;
+            } else if let Some((_, name)) = entry(&text).filter(|(id, _)| *id == vendor) {
+                names.vendors.insert(vendor, name.to_owned());
             }
         }
     }
     Ok(names)
 }
 
-/// A place from which a vendor's line is not far.
-fn near_vendor(list: &mut BufReader<File>, length: u64, vendor: u16) -> io::Result<u64> {
-    const NEAR_BYTES: u64 = 4096;
-    let (mut low, mut high) = (0, length);
-    while high - low > NEAR_BYTES {
-        let middle = low + (high - low) / 2;
-        match next_vendor(list, middle)? {
-            Some((at, found)) if found <= vendor && at < high => low = at,
-            _ => high = middle,
-        }
-    }
-    Ok(low)
+/// The lines of the list, from any place in it.
+struct Lines {
+    file: BufReader<File>,
+    /// Where `line` begins.
+    at: u64,
+    /// With its end.
+    line: Vec<u8>,
 }
 
-/// The first line of a vendor at or behind a place, and where it begins. None behind the last.
-fn next_vendor(list: &mut BufReader<File>, from: u64) -> io::Result<Option<(u64, u16)>> {
-    // To the end of the line before, or of the one that the place is in.
-    let mut at = from - 1;
-    list.seek(SeekFrom::Start(at))?;
-    at += list.skip_until(b'\n')? as u64;
-    loop {
-        let Some(line) = line(list)? else { return Ok(None) };
-        if line.starts_with("C ") {
-            return Ok(None);
+impl Lines {
+    /// The first whole line at a place or behind it is next.
+    fn go(&mut self, place: u64) -> io::Result<()> {
+        self.line.clear();
+        self.at = place.saturating_sub(1);
+        self.file.seek(SeekFrom::Start(self.at))?;
+        if place > 0 {
+            self.at += self.file.skip_until(b'\n')? as u64;
         }
-        if let Some((vendor, _)) = entry(&line) {
-            return Ok(Some((at, vendor)));
-        }
-        at += line.len() as u64;
+        Ok(())
     }
-}
 
-/// The next line with its end. Names are UTF-8; where one is not, its other letters are kept.
-fn line(list: &mut BufReader<File>) -> io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    let length = list.read_until(b'\n', &mut bytes)?;
-    Ok((length > 0).then(|| String::from_utf8(bytes).unwrap_or_else(|odd| odd.to_string())))
+    /// Whether there was one more line.
+    fn next(&mut self) -> io::Result<bool> {
+        self.at += self.line.len() as u64;
+        self.line.clear();
+        Ok(self.file.read_until(b'\n', &mut self.line)? > 0)
+    }
+
+    /// The vendor whose line this is.
+    fn vendor(&self) -> Option<u16> {
+        let digits = self.line.first_chunk::<4>().filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+
+    /// Behind the last vendor.
+    fn is_at_classes(&self) -> bool {
+        self.line.starts_with(b"C ")
+    }
+
+    /// The vendor's line is next, or is a little further on.
+    fn go_near(&mut self, vendor: u16, length: u64) -> io::Result<()> {
+        const NEAR_BYTES: u64 = 4096;
+        let (mut low, mut high) = (0, length);
+        while high - low > NEAR_BYTES {
+            let middle = low + (high - low) / 2;
+            match self.next_vendor(middle, high)? {
+                Some(found) if found <= vendor => low = self.at,
+                _ => high = middle,
+            }
+        }
+        self.go(low)
+    }
+
+    /// The first vendor whose line begins at a place or behind it, and before `end`.
+    fn next_vendor(&mut self, place: u64, end: u64) -> io::Result<Option<u16>> {
+        self.go(place)?;
+        while self.next()? && self.at < end && !self.is_at_classes() {
+            if let Some(vendor) = self.vendor() {
+                return Ok(Some(vendor));
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn entry(line: &str) -> Option<(u16, &str)> {

@@ -14,7 +14,7 @@ use nix::{
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::MetadataExt,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -116,6 +116,19 @@ impl Root {
         }
     }
 
+    /// A folder's entries. One of a captured tree is opened like a file and then listed by its descriptor's name.
+    fn folder(&self, host_path: &Path) -> io::Result<fs::ReadDir> {
+        if !self.is_captured() {
+            return fs::read_dir(self.path(host_path));
+        }
+        let folder = self.open_inside(host_path)?;
+        fs::read_dir(format!("/proc/self/fd/{}", folder.as_raw_fd())).or_else(|error| match error.kind() {
+            // Without /proc, link by link.
+            io::ErrorKind::NotFound => fs::read_dir(self.inside(host_path)?),
+            _ => Err(error),
+        })
+    }
+
     /// A file, opened for reading.
     pub fn open(&self, host_path: impl AsRef<Path>) -> Result<File, ReadError> {
         self.open_inside(host_path.as_ref()).map_err(|source| self.error(host_path, source))
@@ -166,7 +179,7 @@ impl Root {
     pub fn names(&self, host_path: impl AsRef<Path>) -> Result<Vec<String>, ReadError> {
         let list = || -> io::Result<Vec<String>> {
             let mut names = Vec::new();
-            for entry in fs::read_dir(self.inside(host_path.as_ref())?)? {
+            for entry in self.folder(host_path.as_ref())? {
                 names.extend(entry?.file_name().into_string());
             }
             names.sort();

@@ -4,7 +4,6 @@ use crate::{cpus, synthetic};
 use damocles_worker::{
     hwinfo::cpuset::{Question, Severity, Verdict, judge, suggest, write_verdict},
     machine::{Machine, pc1_units::Prover},
-    units::NodeId,
     worker_config::StageName,
 };
 use insta::assert_snapshot;
@@ -399,7 +398,9 @@ fn groups_whose_memory_is_seen_are_counted_by_the_stock_provers() {
     assert!(pc1(l3_as_node, "0-7", Prover::Own, 3, Some(2)).good, "ours counts cores");
     // Memory that the process may not take is not seen.
     let mut half = synthetic(l3_as_node);
-    half.forbidden_nodes = vec![NodeId(2), NodeId(3)];
+    for cache in &mut half.topology.parts[0].parts[2..] {
+        cache.nodes[0].forbidden = true;
+    }
     assert_eq!(half.check(), []);
     assert!(on(&half, "0-7", &Question::pc1(Prover::StockDamocles)).good);
     // Packages have memory, so where they are the groups the other one counts.

@@ -106,9 +106,8 @@ fn differences_to(record: &str) -> Vec<String> {
     let Ok(output) = std::process::Command::new("sh").args(["-c", record]).current_dir(dir.path()).output() else {
         return Vec::new();
     };
-    let recorded = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let recorded =
-        recorded.filter(|path| path.to_string_lossy().ends_with(".bz2") || path.ends_with("only.xml")).next();
+    let mut recorded = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let recorded = recorded.find(|path| path.to_string_lossy().ends_with(".bz2") || path.ends_with("only.xml"));
     let Some(recorded) = recorded.filter(|_| output.status.success()) else {
         crate::hidden::skip("hwloc's tools are not installed (Debian: hwloc-nox)");
         return Vec::new();

@@ -273,6 +273,18 @@ fn full(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// hwlocality would end the process.
+#[test]
+fn a_bridge_that_leads_to_a_host_is_no_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.xml");
+    std::fs::write(&path, export(WHOLE, "").replace("bridge_type=\"0-1\"", "bridge_type=\"0-0\"")).unwrap();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("damocles-worker-util"));
+    let output = command.args(["hwinfo", "--full", "--from"]).arg(&path).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+}
+
 #[test]
 fn everything_includes_what_is_between_objects() {
     let text = full(&[]);
@@ -295,6 +307,10 @@ fn everything_includes_what_is_between_objects() {
     Memory attribute cheap:
      Memory        From   Value
      NUMANode #0   -      9
+
+    Memory attribute quiet & cheap:
+     Memory        From   Value
+     NUMANode #0   -      7
     ");
     let json: serde_json::Value = serde_json::from_str(&full(&["--json"])).unwrap();
     assert_eq!(json["relations"]["distances"][0]["rows"], serde_json::json!([[10, 32], [31, 10]]));

@@ -2,7 +2,13 @@
 
 mod command;
 mod file;
+mod fixtures;
+mod machines;
 mod random;
+mod sealcalc;
+mod simulate;
+mod stepper;
+mod verify;
 
 use damocles_worker::{
     hwinfo,

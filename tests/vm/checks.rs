@@ -114,7 +114,7 @@ fn assert_memory_agrees(machine: &Machine, kernel: &Kernel) {
         assert_eq!((set(&node.cpus), node.memory_bytes.0), (expected.cpus.clone(), expected.bytes));
         let pools = node.page_pools.iter().flatten();
         let pools: BTreeMap<_, _> =
-            pools.map(|pool| (pool.page_bytes.0, [pool.pages, pool.free, pool.surplus])).collect();
+            pools.map(|pool| (pool.page_bytes.0, [pool.pages, pool.free.unwrap(), pool.surplus.unwrap()])).collect();
         assert_eq!(pools, expected.pools);
         // The steps between the two looks keep their output in memory.
         let free = node.free_bytes.unwrap().0;

@@ -10,6 +10,10 @@ pub const CPUS_MAX: u64 = 8_192;
 /// The most objects of an export: caches, cores and devices of `CPUS_MAX` CPUs, twice over.
 const OBJECTS_MAX: usize = 131_072;
 
+/// The highest number of a CPU or node. hwloc makes room for every number below: a missing one, which it takes for the
+/// highest of all, costs a gigabyte and seconds.
+const NUMBER_MAX: u32 = 65_535;
+
 /// The longest synthetic description.
 const SYNTHETIC_BYTES_MAX: usize = 65_536;
 
@@ -29,6 +33,12 @@ pub enum Unfit {
     Entities,
     #[error("the tag of an object in it is not well-formed XML: it was damaged or changed by hand; export it again")]
     Tag,
+    #[error("it declares another encoding than UTF-8, which hwloc never writes")]
+    Encoding,
+    #[error(
+        "a CPU or NUMA node in it has no number (os_index) up to {NUMBER_MAX}: it was damaged or changed by hand; export it again"
+    )]
+    Number,
     #[error("it declares XML namespaces, which hwloc never writes")]
     Namespaces,
     #[error("an object in it has a {0} and no complete_{0}: it was damaged or changed by hand; export it again")]
@@ -56,16 +66,20 @@ pub fn judge_xml(text: &str) -> Result<(), Unfit> {
     if !found.is_closed {
         return Err(Unfit::CutShort);
     }
-    // Elements and attributes would have other names than they seem to.
+    // Tags would not be where they seem to be, or have other names.
+    if has_other_encoding(text) {
+        return Err(Unfit::Encoding);
+    }
     if text.contains("xmlns") {
         return Err(Unfit::Namespaces);
     }
-    let Tags { objects, cpus, halved, has_odd_tag, .. } = found;
+    let Tags { objects, cpus, halved, has_odd_tag, has_unnumbered, .. } = found;
     match halved {
+        _ if cpus > CPUS_MAX => Err(Unfit::Cpus(Some(cpus))),
+        _ if objects > OBJECTS_MAX => Err(Unfit::Objects),
         _ if has_odd_tag => Err(Unfit::Tag),
+        _ if has_unnumbered => Err(Unfit::Number),
         Some(set) => Err(Unfit::Halved(set)),
-        None if cpus > CPUS_MAX => Err(Unfit::Cpus(Some(cpus))),
-        None if objects > OBJECTS_MAX => Err(Unfit::Objects),
         None => Ok(()),
     }
 }
@@ -83,6 +97,8 @@ struct Tags<'a> {
     halved: Option<&'static str>,
     /// The tag of some object is not well-formed, so what is counted here may not be what a reader finds.
     has_odd_tag: bool,
+    /// Some CPU or node has no number.
+    has_unnumbered: bool,
 }
 
 impl Tags<'_> {
@@ -90,9 +106,14 @@ impl Tags<'_> {
     fn object(&mut self, tag: &str) {
         self.objects += 1;
         let (mut own, mut complete) = ([false; 2], [false; 2]);
+        let (mut is_cpu, mut is_node, mut numbers) = (false, false, Vec::new());
         let is_whole = each_attribute(tag, |name, value| match name {
             // A reference such as `&#80;U` could spell PU, so it counts as one.
-            "type" => self.cpus += u64::from(value == "PU" || value.contains('&')),
+            "type" => {
+                is_cpu |= value == "PU" || value.contains('&');
+                is_node |= ["NUMANode", "Node"].contains(&value);
+            }
+            "os_index" => numbers.push(is_number(value)),
             "cpuset" => own[0] = true,
             "nodeset" => own[1] = true,
             "complete_cpuset" => complete[0] = true,
@@ -104,6 +125,8 @@ impl Tags<'_> {
                 self.halved.get_or_insert(set);
             }
         }
+        self.cpus += u64::from(is_cpu);
+        self.has_unnumbered |= (is_cpu || is_node) && (numbers.is_empty() || numbers.contains(&false));
         self.has_odd_tag |= !is_whole;
     }
 }
@@ -158,6 +181,21 @@ fn each_attribute<'a>(tag: &'a str, mut tell: impl FnMut(&'a str, &'a str)) -> b
         rest = after.trim_start();
     }
     true
+}
+
+/// In digits alone: hwloc takes `-1` for the highest number there is.
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= NUMBER_MAX)
+}
+
+/// Whether the first line says so.
+fn has_other_encoding(text: &str) -> bool {
+    let Some(declaration) = text.trim_start_matches('\u{feff}').trim_start().strip_prefix("<?xml") else {
+        return false;
+    };
+    let declaration = to_next_tag(declaration);
+    declaration.contains("encoding")
+        && !attribute(declaration, "encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("UTF-8"))
 }
 
 fn is_readable(version: &str) -> bool {
@@ -246,7 +284,7 @@ mod tests {
     fn an_export_within_the_limits_is_fit() {
         assert_eq!(judge_xml(&export("<object type=\"PU\" os_index=\"0\"/>")), Ok(()));
         // hwloc 1 wrote no version.
-        assert_eq!(judge_xml("<topology>\n<object type=\"PU\"/></topology>"), Ok(()));
+        assert_eq!(judge_xml("<topology>\n<object type=\"PU\" os_index=\"0\"/></topology>"), Ok(()));
     }
 
     #[test]
@@ -268,7 +306,11 @@ mod tests {
 
     #[test]
     fn too_many_cpus_are_refused_however_they_are_written() {
-        for pu in ["<object type=\"PU\"/>", "<object cache_type='0'\n type = 'PU' />", "<object type=\"&#80;U\"/>"] {
+        for pu in [
+            "<object type=\"PU\" os_index=\"7\"/>",
+            "<object cache_type='0'\n type = 'PU' os_index='0'/>",
+            "<object os_index='65535' type=\"&#80;U\"/>",
+        ] {
             assert_eq!(judge_xml(&export(&pu.repeat(8_192))), Ok(()), "{pu}");
             assert_eq!(judge_xml(&export(&pu.repeat(8_193))), Err(Unfit::Cpus(Some(8_193))), "{pu}");
         }
@@ -296,6 +338,30 @@ mod tests {
             let _ = judge_xml(&format!("<topology version=\"2.0\">{}", piece.repeat(200_000)));
         }
         assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    }
+
+    /// Found by fuzzing: a CPU without number is the 4,294,967,295th to hwloc, and sets of half a gigabyte follow.
+    #[test]
+    fn a_cpu_or_node_without_number_is_refused() {
+        for kind in ["PU", "NUMANode", "&#80;U"] {
+            for number in ["", "os_index=''", "os_index='-1'", "os_index='65536'", "os_index='0' os_index='x'"] {
+                let object = format!("<object type=\"{kind}\" {number}/>");
+                assert_eq!(judge_xml(&export(&object)), Err(Unfit::Number), "{object}");
+            }
+        }
+        assert_eq!(judge_xml(&export("<object type=\"Core\"/><object type=\"Misc\" os_index=\"-1\"/>")), Ok(()));
+    }
+
+    /// Found by fuzzing: UTF-7 can spell a tag without any `<`.
+    #[test]
+    fn another_encoding_is_refused() {
+        let declared = |words: &str| judge_xml(&format!("<?xml version=\"1.0\" {words}?><topology></topology>"));
+        for good in ["", "encoding=\"UTF-8\"", "encoding = 'utf-8'"] {
+            assert_eq!(declared(good), Ok(()), "{good}");
+        }
+        for odd in ["encoding=\"UTF-7\"", "odd encoding='UTF-8'", "encoding=UTF-16"] {
+            assert_eq!(declared(odd), Err(Unfit::Encoding), "{odd}");
+        }
     }
 
     /// Found by fuzzing: hwloc 2.9 follows a null pointer, as `lstopo` shows of the same file.
