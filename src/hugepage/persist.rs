@@ -42,7 +42,8 @@ pub const UNIT: &str = "damocles-hugepages.service";
 const FOLDER: &str = "/etc/systemd/system";
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
 /// The first line of a file of ours.
-const MARK: &str = "# Made by `damocles-worker store hugepage-persist`, which overwrites it, and takes it away with --remove.";
+const MARK: &str =
+    "# Made by `damocles-worker store hugepage-persist`, which overwrites it, and takes it away with --remove.";
 
 /// What is to be there after a boot.
 #[derive(Clone, Debug, PartialEq, Eq)]

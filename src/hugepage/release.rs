@@ -89,12 +89,8 @@ pub fn release(order: &ReleaseOrder, world: &World) -> Result<Released, InitErro
     if let Some(by) = world.stop.asked() {
         return Err(InitError::Stopped(by));
     }
-    let mut released = Released {
-        left: plan.left,
-        unknown: plan.unknown,
-        still_mapped: plan.still_mapped,
-        ..Released::default()
-    };
+    let mut released =
+        Released { left: plan.left, unknown: plan.unknown, still_mapped: plan.still_mapped, ..Released::default() };
     state.removal = Some(plan.removal);
     store.save(&state)?;
     released.removed = remove::finish(world, &mut state, &store)?;

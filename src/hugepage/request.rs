@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(parse_name("32.0_GiB_7"), Some((Bytes::gib(32), 7)));
         assert_eq!(parse_name("1.5_GiB_0"), Some((Bytes::mib(1536), 0)));
         assert_eq!(parse_name("100_B_1"), Some((Bytes(100), 1)));
-        for name in ["32_GiB_7", "32.0_GiB_07", "032.0_GiB_7", "32.0_GB_7", "32.0_GiB", "1024.0_MiB_0", "x", "_B_1", ""] {
+        for name in ["32_GiB_7", "32.0_GiB_07", "032.0_GiB_7", "32.0_GB_7", "32.0_GiB", "1024.0_MiB_0", "x", "_B_1", ""]
+        {
             assert_eq!(parse_name(name), None, "{name}");
         }
         // 1.25 GiB is written 1.2: the length decides, where it fits.

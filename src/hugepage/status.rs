@@ -204,12 +204,7 @@ fn record_status(path: &Path, state: &State) -> RecordStatus {
     }
 }
 
-fn chosen_folders(
-    root: &Root,
-    choice: &Choice,
-    facts: &Facts,
-    state: &State,
-) -> Result<Vec<FolderStatus>, InitError> {
+fn chosen_folders(root: &Root, choice: &Choice, facts: &Facts, state: &State) -> Result<Vec<FolderStatus>, InitError> {
     let mut folders = Vec::new();
     for chosen in chosen::chosen(root, choice, facts, state)? {
         let place = chosen.place.as_ref().map(|place| (place.mount.as_path(), place.page_bytes));
@@ -220,12 +215,7 @@ fn chosen_folders(
 }
 
 /// Every folder with files on any hugetlbfs, and those of the record.
-fn every_folder(
-    root: &Root,
-    facts: &Facts,
-    state: &State,
-    choice: &Choice,
-) -> Result<Vec<FolderStatus>, InitError> {
+fn every_folder(root: &Root, facts: &Facts, state: &State, choice: &Choice) -> Result<Vec<FolderStatus>, InitError> {
     let mut found: BTreeSet<PathBuf> = state.folders.iter().map(|known| known.folder.clone()).collect();
     for mount in mounts::hugetlbfs(&facts.mounts) {
         walk(root, Path::new(&mount.path), DEPTH_MAX, &mut found);

@@ -67,7 +67,9 @@ impl Step {
             Self::Mount { at, page_bytes, source } => {
                 format!("mount -t hugetlbfs -o nosuid,nodev,pagesize={} {source} {}", page_bytes.0, quoted(at))
             }
-            Self::RaisePool { to, file, .. } | Self::LowerPool { to, file, .. } => format!("echo {to} > {}", quoted(file)),
+            Self::RaisePool { to, file, .. } | Self::LowerPool { to, file, .. } => {
+                format!("echo {to} > {}", quoted(file))
+            }
             Self::Allocate { node, has_cpus, bytes, path } => {
                 let cpus = if *has_cpus { format!(" --cpunodebind={node}") } else { String::new() };
                 format!("numactl{cpus} --membind={node} fallocate -l {} {}", bytes.0, quoted(path))
@@ -125,8 +127,7 @@ pub fn removal_steps(
     pool_file: impl Fn(NodeId, Bytes) -> PathBuf,
 ) -> Vec<Step> {
     let remove = |path: &PathBuf| Step::RemoveFolder { path: path.clone() };
-    let mut steps: Vec<Step> =
-        removal.files.iter().map(|file| Step::RemoveFile { path: file.path.clone() }).collect();
+    let mut steps: Vec<Step> = removal.files.iter().map(|file| Step::RemoveFile { path: file.path.clone() }).collect();
     steps.extend(removal.cuts.iter().filter(|cut| cut.by > 0).map(|cut| {
         let (node, page_bytes) = (cut.node, cut.page_bytes);
         let from = now(node, page_bytes);

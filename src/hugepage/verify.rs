@@ -74,13 +74,7 @@ pub fn verify(choice: &Choice, root: &Root, record: &Path) -> Result<Verdict, In
     judge(root, &chosen)
 }
 
-fn meant(
-    root: &Root,
-    choice: &Choice,
-    facts: &Facts,
-    state: &State,
-    record: &Path,
-) -> Result<Vec<Chosen>, InitError> {
+fn meant(root: &Root, choice: &Choice, facts: &Facts, state: &State, record: &Path) -> Result<Vec<Chosen>, InitError> {
     let chosen = chosen::chosen(root, choice, facts, state)?;
     if chosen.iter().all(|chosen| chosen.known.as_ref().is_none_or(|known| known.files.is_empty())) {
         let is_empty = |chosen: &Chosen| chosen.items(root).map(|items| items.is_empty());

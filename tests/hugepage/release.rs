@@ -1,6 +1,9 @@
 //! What was made goes without a trace, and nothing else does.
 
-use crate::rig::{Answer, Rig, SMALL, as_nobody, counter, pool_file};
+use crate::{
+    refuse::apart,
+    rig::{Answer, Rig, SMALL, as_nobody, counter, pool_file, skip},
+};
 use damocles_worker::{
     hugepage::{
         InitError, Pattern, World,
@@ -229,8 +232,7 @@ fn a_release_that_is_killed_at_any_moment_is_finished_by_the_next() {
     let mut killed = 0;
     for round in 0..kills {
         rig.run(&make).ok();
-        let mut child =
-            rig.store("release", &RELEASE).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = rig.store("release", &RELEASE).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Evenly over the time that it takes: what it does is in its second half.
         let after = whole * (round % 12 + 1) / 12;
         thread::sleep(after.saturating_sub(Duration::from_micros(u64::from(round) * 37)));
@@ -280,6 +282,19 @@ fn a_user_who_is_not_root_takes_nothing_away() {
         let command = rig.store("release", args);
         let answer = as_nobody(Command::new(&program).args(command.get_args())).output().unwrap();
         Answer::of(answer).refused(2, words);
+    }
+    assert_eq!(rig.snapshot(), before);
+}
+
+#[test]
+fn a_sys_that_is_read_only_keeps_everything_there() {
+    let Some(rig) = Rig::take("a_sys_that_is_read_only_keeps_everything_there") else { return };
+    rig.run(&MAKE).ok();
+    let before = rig.snapshot();
+    let command = rig.store("release", &["--all"]);
+    match apart("mount -o remount,bind,ro /sys", &command) {
+        Some(answer) => drop(answer.refused(2, &["change the pool of node 0", "/sys is mounted read-only"])),
+        None => skip("a_sys_that_is_read_only_keeps_everything_there", "no mounts of our own can be had (unshare -m)"),
     }
     assert_eq!(rig.snapshot(), before);
 }

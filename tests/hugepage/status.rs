@@ -32,7 +32,10 @@ fn everything_is_shown_that_was_made() {
         let status = status(&rig, args);
         let pools = status["nodes"][0]["pools"].as_array().unwrap();
         let pool = pools.iter().find(|pool| pool["page_bytes"] == 2 << 20).unwrap();
-        assert_eq!((pool["pages"].as_u64(), pool["free"].as_u64()), (Some(counter(SMALL, "nr")), Some(counter(SMALL, "free"))));
+        assert_eq!(
+            (pool["pages"].as_u64(), pool["free"].as_u64()),
+            (Some(counter(SMALL, "nr")), Some(counter(SMALL, "free")))
+        );
         assert!(pool["added_by_this_tool"].as_u64().unwrap() <= 8);
         let mount = of(&status["mounts"], "at", "/huge");
         assert_eq!((mount["made_by_this_tool"].as_bool(), mount["page_bytes"].as_u64()), (Some(true), Some(2 << 20)));

@@ -106,6 +106,17 @@ fn what_is_no_file_is_not_mended() {
 }
 
 #[test]
+fn what_the_node_has_no_room_for_is_left() {
+    let Some(rig) = Rig::take("what_the_node_has_no_room_for_is_left") else { return };
+    let folder = make(&rig);
+    File::create(folder.join("64.0_TiB_0")).unwrap().set_len(64 << 40).unwrap();
+    File::create(folder.join("8.0_MiB_4")).unwrap().set_len(8 << 20).unwrap();
+    let before = rig.snapshot();
+    rig.ask("verify", &REPAIR).refused(1, &["no: node 0 has ", "cannot be had there"]);
+    assert_eq!(rig.snapshot(), before, "all or none: the other one is left too");
+}
+
+#[test]
 fn what_cannot_be_verified_is_refused() {
     let Some(rig) = Rig::take("what_cannot_be_verified_is_refused") else { return };
     let refuses = |args: &[&str], words: &[&str]| {

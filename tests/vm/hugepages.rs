@@ -87,7 +87,11 @@ fn the_example_of_the_field_on_two_nodes() {
     ];
     assert_eq!(answers.said("tree").lines().collect::<Vec<_>>(), tree);
     let pools = |name: &str| [0, 1].map(|node| pool(answers.files(name), node, SMALL));
-    assert_eq!(pools("half"), [(32, 0), (0, 0)], "the first files took every page of their node, and none of the other");
+    assert_eq!(
+        pools("half"),
+        [(32, 0), (0, 0)],
+        "the first files took every page of their node, and none of the other"
+    );
     assert_eq!(pools("after"), [(32, 0), (32, 0)]);
     let verified = answers.said("verify");
     assert_eq!(verified.matches(": 16 pages of 2MiB, all on node 0").count(), 2, "{verified}");
@@ -106,11 +110,8 @@ fn the_example_of_the_field_on_two_nodes() {
 /// Files whose pages lie on the other node: made with the tools of a shell, on a CPU of that node.
 #[test]
 fn misplaced_pages_are_found_and_made_anew_on_their_node() {
-    let guest = Guest {
-        nodes: &[(768, "0-1"), (768, "2-3")],
-        pages: &[(0, 2048, 8), (1, 2048, 8)],
-        ..Guest::default()
-    };
+    let guest =
+        Guest { nodes: &[(768, "0-1"), (768, "2-3")], pages: &[(0, 2048, 8), (1, 2048, 8)], ..Guest::default() };
     let script = worker()
         .step(
             "wrong",
@@ -182,9 +183,9 @@ fn memory_without_cpus_too_little_of_it_and_a_limit() {
 
 #[test]
 fn a_node_that_the_cpuset_forbids_is_refused() {
-    let guest =
-        Guest { nodes: &[(768, "0-1"), (768, "2-3")], cgroup: Some(("0-1", "0")), ..Guest::default() };
-    let init = "damocles-worker store hugepage-file-init -c1 -s8MiB --path /mnt/huge/pc1 --mount /mnt/huge --page-size 2MiB";
+    let guest = Guest { nodes: &[(768, "0-1"), (768, "2-3")], cgroup: Some(("0-1", "0")), ..Guest::default() };
+    let init =
+        "damocles-worker store hugepage-file-init -c1 -s8MiB --path /mnt/huge/pc1 --mount /mnt/huge --page-size 2MiB";
     let script = worker()
         .files("before", POOLS)
         .step("forbidden", &format!("{init} -n1"))
@@ -204,11 +205,8 @@ fn a_node_that_the_cpuset_forbids_is_refused() {
 /// Pages of 1 GiB, one on a node at run time and one from the kernel's command line, as `hugepage-persist` would have it.
 #[test]
 fn pages_of_1_gib_at_boot_and_later() {
-    let guest = Guest {
-        nodes: &[(4096, "0-1"), (4096, "2-3")],
-        boot: "hugepagesz=1G hugepages=1:1",
-        ..Guest::default()
-    };
+    let guest =
+        Guest { nodes: &[(4096, "0-1"), (4096, "2-3")], boot: "hugepagesz=1G hugepages=1:1", ..Guest::default() };
     let script = worker()
         .files("before", POOLS)
         .step(
@@ -226,7 +224,12 @@ fn pages_of_1_gib_at_boot_and_later() {
     assert_eq!(pools("before"), [(0, 0), (1, 1)], "the kernel took the words of its command line");
     told(&answers, "init", 0, &["node 0: raised the pool of 1GiB pages from 0 to 1", "all on node 1"]);
     assert_eq!(pools("after"), [(1, 0), (1, 0)]);
-    told(&answers, "verify", 0, &["1.0_GiB_0: 1 page of 1GiB, all on node 0", "1.0_GiB_0: 1 page of 1GiB, all on node 1"]);
+    told(
+        &answers,
+        "verify",
+        0,
+        &["1.0_GiB_0: 1 page of 1GiB, all on node 0", "1.0_GiB_0: 1 page of 1GiB, all on node 1"],
+    );
     told(&answers, "unit", 0, &["hugepagesz=1G hugepages=0:1,1:1"]);
     answers.said("release");
     assert_same(&answers, "before", "end");

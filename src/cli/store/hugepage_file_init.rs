@@ -139,9 +139,8 @@ pub(super) fn targets_of_config(
 ) -> Result<Vec<Target>, InitError> {
     let refuse = |why: String| InitError::from(Refusal::Config(format!("{}: {why}", path.display())));
     let text = fs::read_to_string(path).map_err(|error| refuse(format!("read it: {error}")))?;
-    let loaded = worker_config::parse(&text).map_err(|problems| {
-        refuse(problems.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
+    let loaded = worker_config::parse(&text)
+        .map_err(|problems| refuse(problems.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     let cpus = look::look(root)?.nodes.into_iter().map(|(id, node)| (id, node.cpus)).collect();
     let found = config::targets(&loaded.config, &cpus, size).map_err(|error| refuse(error.to_string()))?;
     for note in &found.notes {

@@ -1,8 +1,6 @@
 //! Which folders a hugepage command is about, as every such command is told.
 
-use crate::{
-    hugepage::{InitError, Pattern, Refusal, chosen::Choice, request::NodeChoice, state},
-};
+use crate::hugepage::{InitError, Pattern, Refusal, chosen::Choice, request::NodeChoice, state};
 use std::path::{Path, PathBuf};
 
 /// The folders that are meant.
