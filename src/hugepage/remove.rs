@@ -252,7 +252,7 @@ mod tests {
         let removal = removal(&["/m/a/numa_0", "/m/b/numa_0"]);
         let removed = Removed { pools: vec![stays(0, 5)], ..Removed::default() };
         let after = forget(&state(), &removal, &removed);
-        let left: Vec<_> = after.folders.iter().map(|folder| (folder.folder.to_str().unwrap(), folder.pages_added));
+        let left = after.folders.iter().map(|folder| (folder.folder.to_str().unwrap(), folder.pages_added));
         assert_eq!(left.collect::<Vec<_>>(), [("/m/a/numa_0", 4), ("/m/a/numa_1", 2), ("/m/b/numa_0", 1)]);
         let after = forget(&state(), &removal, &Removed { pools: vec![stays(0, 0)], ..Removed::default() });
         assert_eq!(after.folders, [folder("/m/a/numa_1", 1, 2)]);
