@@ -216,9 +216,8 @@ pub(super) fn refuse_mapped(
 /// Whether anybody has this very file open; nothing where the kernel does not tell.
 fn is_open(path: &Path, id: FileId) -> Option<bool> {
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()?;
-    let stat = file.metadata().ok().filter(|stat| stat.is_file() && FileId::of(stat) == id)?;
-    drop(stat);
-    is_open_elsewhere(&file).ok()
+    let is_it = file.metadata().is_ok_and(|stat| stat.is_file() && FileId::of(&stat) == id);
+    if is_it { is_open_elsewhere(&file).ok() } else { None }
 }
 
 /// The files that somebody has mapped.

@@ -56,7 +56,7 @@ fn everything_is_shown_that_was_made() {
         "8.0_MiB_2: WRONG: only 0B of its 8MiB are allocated, not made by this tool",
         ", mapped by ",
         ", mounted by this tool",
-        "1 folders, 1 mounts of this tool",
+        "1 folder and 1 mount of this tool",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }

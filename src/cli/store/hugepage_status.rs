@@ -63,7 +63,8 @@ fn write(status: &Status, io: &mut Io) -> Result<()> {
     write_record(&status.record, io)?;
     if !status.unasked.is_empty() {
         let (number, names) = (status.unasked.len(), processes(&status.unasked));
-        writeln!(io.out, "{number} processes did not let us look what they have mapped: {names}")?;
+        let number = count(number, "process", "processes");
+        writeln!(io.out, "{number} did not let us look what they have mapped: {names}")?;
     }
     Ok(())
 }
@@ -139,6 +140,10 @@ fn write_file(file: &FileStatus, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 fn name(path: &std::path::Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
@@ -154,7 +159,8 @@ fn write_record(record: &RecordStatus, io: &mut Io) -> Result<()> {
         writeln!(io.out, "record {path}: this tool made nothing here since the boot")?;
         return Ok(());
     }
-    writeln!(io.out, "record {path}: {} folders, {} mounts of this tool", record.folders, record.mounts.len())?;
+    let (folders, mounts) = (count(record.folders, "folder", "folders"), count(record.mounts.len(), "mount", "mounts"));
+    writeln!(io.out, "record {path}: {folders} and {mounts} of this tool")?;
     for (pid, what) in [(record.unfinished_run, "making files"), (record.unfinished_removal, "removing")] {
         if let Some(pid) = pid {
             writeln!(io.out, "  process {pid} is {what}, or was killed: the next command puts that in order")?;

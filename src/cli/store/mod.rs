@@ -20,20 +20,25 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    HugepageFileInit(hugepage_file_init::Args),
-    HugepageStatus(hugepage_status::Args),
-    HugepageVerify(hugepage_verify::Args),
-    HugepageRelease(hugepage_release::Args),
-    HugepagePersist(hugepage_persist::Args),
+    #[command(name = "hugepage-file-init")]
+    FileInit(hugepage_file_init::Args),
+    #[command(name = "hugepage-status")]
+    Status(hugepage_status::Args),
+    #[command(name = "hugepage-verify")]
+    Verify(hugepage_verify::Args),
+    #[command(name = "hugepage-release")]
+    Release(hugepage_release::Args),
+    #[command(name = "hugepage-persist")]
+    Persist(hugepage_persist::Args),
 }
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match args.command {
-        Command::HugepageFileInit(args) => hugepage_file_init::run(&args, io),
-        Command::HugepageStatus(args) => hugepage_status::run(&args, io),
-        Command::HugepageVerify(args) => hugepage_verify::run(&args, io),
-        Command::HugepageRelease(args) => hugepage_release::run(&args, io),
-        Command::HugepagePersist(args) => hugepage_persist::run(&args, io),
+        Command::FileInit(args) => hugepage_file_init::run(&args, io),
+        Command::Status(args) => hugepage_status::run(&args, io),
+        Command::Verify(args) => hugepage_verify::run(&args, io),
+        Command::Release(args) => hugepage_release::run(&args, io),
+        Command::Persist(args) => hugepage_persist::run(&args, io),
     }
 }
