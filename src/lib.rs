@@ -4,7 +4,7 @@
 //! machines and plans for them.
 //!
 //! ```text
-//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config } , sys ─► units
+//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config  profile } , sys ─► units
 //! ```
 //!
 //! Imports run to the right only, and the domains in the first braces never see one another: what they tell each
@@ -18,13 +18,14 @@
 //!
 //! | module | owns | begin reading at |
 //! | --- | --- | --- |
-//! | [`units`] | sizes, durations, rates, CPU lists, sector sizes, proof types: what an operator types, and back | [`units::Bytes`] |
+//! | [`units`] | sizes, durations, rates, CPU lists, sector sizes, proof types, provers: what an operator types, and back | [`units::Bytes`] |
 //! | [`machine`] | CONTRACT one machine as data: what `hwinfo --json` prints and `plan` reads | [`machine::Machine`] |
 //! | [`worker_config`] | CONTRACT damocles-worker.toml: what `plan` writes and `daemon` loads | [`worker_config::parse`] |
-//! | [`sys`] | EFFECTS files under a root, hwloc, locks, files that survive a crash whole | [`sys::durable`] |
+//! | [`profile`] | CONTRACT what a task of each stage takes, each figure with its source | [`profile::Profile::lookup`] |
+//! | [`sys`] | EFFECTS files under a root, hwloc, locks, cgroups, child processes, files that survive a crash whole | [`sys::durable`] |
 //! | [`hwinfo`] | a look at this host, and its tree for people | [`hwinfo::this_machine`] |
 //! | [`hugepage`] | hugepage files for PC1: made on their node, proven, taken back | [`hugepage::init()`] |
-//! | [`planner`] | machine, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
+//! | [`planner`] | machine, profile, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
 //! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
 //! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
 //!
@@ -49,22 +50,27 @@
 //! | file or folder | who | |
 //! | --- | --- | --- |
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
-//! | worker.toml (`-c`), machine.json (`--machine`) | `daemon`, `plan` | read |
+//! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
 //! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
 //! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
 //! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
-//! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock` |
+//! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N |
 //! | `/sys/devices/system/node/node*/hugepages/*/nr_hugepages`, `…/node*/compact` | `store` | pools are raised and lowered; the machine-wide `nr_hugepages` of a page size is locked meanwhile |
 //! | folders on a hugetlbfs (`--path`), mounts (`--mount`) | `store` | `numa_N/32.0_GiB_0`, …; on their way in `MOUNT/.damocles-init-*-staging/` |
 //! | `/var/lib/damocles-worker/hugepage.json` (`--state`) | `store` | what was made since the machine was booted; beside it `.lock` |
 //! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store` | read |
+//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
+//! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
+//! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //!
-//! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`) and `RUST_LOG`
-//! (`daemon`). The network is used by `params fetch` (the gateway) and by `daemon` with a remote manager.
+//! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `TMPDIR`, `PATH` and
+//! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*` and `VENUS_WORKER_NUMA_PREFERRED` (`processor`),
+//! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1) and `RUST_LOG` (`daemon`, `processor`). The network is used by
+//! `params fetch` (the gateway) and by `daemon` with a remote manager.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;

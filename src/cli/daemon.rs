@@ -42,7 +42,7 @@ pub struct Args {
     /// Stop after so many finished sectors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sectors: Option<u64>,
-    /// Run although processors ask for placement, locks or environment that cannot be applied
+    /// Run although a cpuset or NUMA node of a processor cannot be applied; that is then a warning
     #[arg(long)]
     allow_unpinned: bool,
     /// Let a remote manager have proofs made with locally generated parameters
@@ -76,6 +76,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     let options = Options {
         sectors: args.sectors,
         allow_unpinned: args.allow_unpinned,
+        program: std::env::current_exe().context("find this program's own file")?,
+        temp: std::env::temp_dir(),
         allow_local_params: args.allow_local_params,
         grace: args.grace.0,
         crash: args.crash_at.clone(),
@@ -89,7 +91,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     if args.check {
         return Ok(Exit::Yes);
     }
-    start_log();
+    start_log(true);
     let stop = StopFlag::default();
     let json = args.json;
     let mut print = |report: SectorReport| print_sector(&report, json, io.out);
@@ -141,12 +143,13 @@ fn tell(findings: &Findings, args: &Args, io: &mut Io) -> Result<()> {
 /// Our own steps; of the libraries only what is wrong.
 const LOG_DEFAULT: &str = "warn,damocles_worker=info";
 
-/// Talk goes to stderr; `RUST_LOG` chooses how much.
-fn start_log() {
+/// Talk goes to stderr; `RUST_LOG` chooses how much. A daemon of ours puts the time before what its children say.
+pub(super) fn start_log(timed: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     // A test that runs several daemons in one process has a log already.
-    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    let _ = if timed { log.try_init() } else { log.without_time().try_init() };
 }
 
 const PIPELINE: [&str; 7] = ["add_pieces", "tree_d", "pc1", "pc2", "transfer", "c1", "c2"];

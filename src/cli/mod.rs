@@ -7,11 +7,14 @@ pub mod completions;
 pub mod daemon;
 pub mod hwinfo;
 pub mod hwinfo_cpuset;
+pub mod launch;
 pub mod man;
 pub mod params;
 pub mod plan;
+mod plan_fleet;
 pub mod plan_simulate;
 pub mod plan_verify;
+pub mod processor;
 pub mod sealcalc;
 pub mod store;
 
@@ -62,6 +65,9 @@ pub struct WorkerCli {
 #[derive(Debug, Subcommand)]
 pub enum WorkerCommand {
     Daemon(daemon::Args),
+    Processor(processor::Args),
+    #[command(hide = true)]
+    Launch(launch::Args),
     Params(params::Args),
     Store(store::Args),
     Completions(completions::Args),
@@ -89,6 +95,8 @@ pub enum UtilCommand {
 pub fn worker_main() -> ExitCode {
     main_of(|io| match WorkerCli::parse().command {
         WorkerCommand::Daemon(args) => daemon::run(args, io),
+        WorkerCommand::Processor(args) => processor::run(args, io),
+        WorkerCommand::Launch(args) => launch::run(args, io),
         WorkerCommand::Params(args) => params::run(args, io),
         WorkerCommand::Store(args) => store::run(args, io),
         WorkerCommand::Completions(args) => completions::run::<WorkerCli>(args, io),

@@ -2,25 +2,38 @@
 
 use super::{Exit, Io, plan_simulate, plan_verify};
 use crate::{
-    planner::{self, Attached, Manager, Plan, PlanError, Site, Target},
-    units::{Rate, SectorSize},
+    machine::Machine,
+    planner::{self, Attached, C2Place, Choices, GpuUse, Manager, Plan, PlanError, Request, Site, Target, catalogue},
+    profile::{Profile, Suite},
+    units::{Prover, Rate, SectorSize},
 };
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use serde_json::json;
-use std::{io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Plan a worker.toml for a machine and a target rate
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   damocles-worker-util plan --target 1MiB/day > worker.toml
       for this machine, with 2KiB sectors and the manager inside the daemon
+  damocles-worker-util plan --target 1PiB/month --sector-size 32GiB --manager /ip4/10.0.0.1/tcp/1789 \\
+      --machine '2x epyc-7642 2TiB 2x rtx3080 4x nvme-7.68TB' --static-tree-d /srv/tree_d-32GiB
+      how many such machines, and the file for each
+  damocles-worker-util plan --target 10TiB/day --sector-size 32GiB --prover stock-damocles --suite supra \\
+      --layout exclusive --hugepages --manager /ip4/10.0.0.1/tcp/1789
+      for this machine and damocles' own build with Supranational's GPU code
+  damocles-worker-util plan --target 1PiB/month --days-per-month 21 --sector-size 32GiB --fleet fleet.toml
+      the cheapest mix of the machine types in a file: what to buy, what runs where
   damocles-worker-util plan --target 20GiB/day --sector-size 512MiB --machine machine.json
       for the machine whose `hwinfo --json` that is; an hwloc XML export or a captured tree serves too
   damocles-worker-util plan --target 10MiB/h --sector-size 8MiB --manager /ip4/10.0.0.1/tcp/1789 \\
       --sealing-dir /mnt/nvme0 --sealing-dir /mnt/nvme1 --attached store1=/mnt/store1 --miner 1234
 
-The file goes to stdout, the forecast to stderr.
-Exit code: 0 planned, 1 the machine does not reach the target, 2 could not plan.")]
+The file goes to stdout, the forecast to stderr; with --fleet two tables go to stdout.
+Exit code: 0 planned, 1 no plan reaches the target, 2 could not plan.")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
@@ -40,21 +53,61 @@ struct PlanArgs {
     /// What to produce: a size per hour, day, week or month
     #[arg(long, value_name = "RATE", required = true)]
     target: Option<Rate>,
-    /// The sectors' size: 2KiB, 8MiB or 512MiB in this version
+    /// The sectors' size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB
     #[arg(long, value_name = "SIZE", default_value = "2KiB")]
     sector_size: SectorSize,
-    /// Plan for the machine that SOURCE describes (a file of `hwinfo --json`, or whatever `hwinfo --from` takes)
-    /// instead of this one
+    /// Plan for machines like SOURCE instead of this one: a name such as `2x epyc-7642 2TiB 2x rtx3080`, an entry of a
+    /// fleet file, a file of `hwinfo --json`, or whatever `hwinfo --from` takes
     #[arg(long, value_name = "SOURCE")]
     machine: Option<String>,
+    /// Plan the cheapest mix of the machine types in FILE: what to buy and what runs where
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["machine", "count", "pc1"])]
+    fleet: Option<PathBuf>,
+    /// How many such machines there are; without it as many as the target takes, for this machine 1
+    #[arg(long, value_name = "N")]
+    count: Option<u32>,
+    /// Whose proofs library runs: own (this project's runtime), stock-damocles or stock
+    #[arg(long, value_name = "PROVER", default_value = "own")]
+    prover: Prover,
+    /// The code for PC2 and C2 on GPUs: stock, or supra (Supranational's)
+    #[arg(long, value_name = "SUITE", default_value = "stock")]
+    suite: Suite,
+    /// How GPUs are used: exclusive (each for one stage) or shared (each for both, under a lock); without it what makes more
+    #[arg(long, value_name = "LAYOUT", value_parser = parse_layout)]
+    layout: Option<GpuUse>,
+    /// PC1 tasks at once; without it as many as pay
+    #[arg(long, value_name = "N")]
+    pc1: Option<u32>,
+    /// A ready tree-d of empty sectors, which is linked instead of built
+    #[arg(long, value_name = "FILE")]
+    static_tree_d: Option<PathBuf>,
+    /// Give PC1 its memory in pages of 1 GiB, from the hugetlbfs mounted at DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "/mnt/huge")]
+    hugepages: Option<PathBuf>,
+    /// Where C2 is done: local, or remote=PROGRAM that hands the tasks on
+    #[arg(long, value_name = "PLACE", default_value = "local", value_parser = parse_c2)]
+    c2: C2Place,
+    /// The part of the time that stages are planned to be busy
+    #[arg(long, value_name = "PART", default_value_t = 0.9)]
+    utilisation: f64,
+    /// The clock that the processor keeps up with all cores busy, for PC1's model; without it the catalogue's
+    #[arg(long, value_name = "GHZ")]
+    ghz: Option<f64>,
+    /// Your own stage times: rows of FILE go before the built-in ones
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Plan although all tasks at their limits at once do not fit in memory
+    #[arg(long)]
+    overcommit: bool,
     /// The sector manager: `embedded`, or its address as multiaddr or URL
     #[arg(long, value_name = "ADDR", default_value = "embedded")]
     manager: String,
     /// The embedded manager's folder, with its database and chain; without use with another manager
     #[arg(long, value_name = "DIR", default_value = "./manager")]
     manager_dir: PathBuf,
-    /// A folder for sealing stores; repeat it to spread the sealing threads
-    #[arg(long, value_name = "DIR", default_value = "./sealing")]
+    /// A folder for sealing stores; repeat it to spread the sealing threads. Without it ./sealing, and for 32GiB and
+    /// 64GiB sectors a folder on each fast disk of the machine
+    #[arg(long, value_name = "DIR")]
     sealing_dir: Vec<PathBuf>,
     /// A persistent store and its name; may be repeated
     #[arg(long, value_name = "NAME=PATH", default_value = "persist=./persist", value_parser = parse_attached)]
@@ -80,8 +133,11 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
 }
 
 fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
-    let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
-    match planner::plan(&machine, &args.target(), &args.site()) {
+    if let Some(fleet) = &args.fleet {
+        return super::plan_fleet::run(fleet, &args.request()?, args.json, io);
+    }
+    let machine = machine(args.machine.as_deref(), io)?;
+    match planner::plan(&machine, &args.request()?) {
         Ok(plan) => {
             write_plan(&plan, args.json, io)?;
             Ok(Exit::Yes)
@@ -97,7 +153,30 @@ fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
     }
 }
 
+/// The machine that `--machine` names; without it this one.
+pub(super) fn machine(source: Option<&str>, io: &mut Io) -> Result<Machine> {
+    match source {
+        Some(source) if is_fleet(source) => one_of_fleet(source),
+        Some(source) if !Path::new(source).exists() && catalogue::is_line(source) => {
+            catalogue::machine(source).context("read --machine as a machine by name")
+        }
+        source => Ok(super::hwinfo::look(source, false, io)?.machine),
+    }
+}
+
 impl PlanArgs {
+    fn request(&self) -> Result<Request> {
+        Ok(Request { target: self.target(), choices: self.choices(), site: self.site(), profile: self.profile()? })
+    }
+
+    fn profile(&self) -> Result<Profile> {
+        let shipped = Profile::shipped();
+        let Some(path) = &self.profile else { return Ok(shipped) };
+        let own = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let own = Profile::parse(&own).with_context(|| format!("read {}", path.display()))?;
+        Ok(shipped.overridden_by(&own))
+    }
+
     fn target(&self) -> Target {
         Target {
             rate: self.target.expect("required by clap where no subcommand is given"),
@@ -106,7 +185,25 @@ impl PlanArgs {
         }
     }
 
+    fn choices(&self) -> Choices {
+        Choices {
+            prover: self.prover,
+            suite: self.suite,
+            layout: self.layout,
+            pc1: self.pc1,
+            static_tree_d: self.static_tree_d.clone(),
+            hugepages: self.hugepages.clone(),
+            c2: self.c2.clone(),
+            utilisation: self.utilisation,
+            // This machine is one; of others there may be as many as it takes.
+            count: self.count.or(self.machine.is_none().then_some(1)),
+            ghz: self.ghz,
+            overcommit: self.overcommit,
+        }
+    }
+
     fn site(&self) -> Site {
+        let is_default = self.sealing_dir.is_empty();
         Site {
             // Only the literal word: a typo must never seal against a simulation.
             manager: match self.manager.as_str() {
@@ -114,10 +211,43 @@ impl PlanArgs {
                 addr => Manager::Remote(addr.to_owned()),
             },
             manager_dir: self.manager_dir.clone(),
-            sealing_dirs: self.sealing_dir.clone(),
+            sealing_dirs: if is_default { vec!["./sealing".into()] } else { self.sealing_dir.clone() },
+            sealing_dirs_are_default: is_default,
             attached: self.attached.clone(),
             miner: self.miner,
         }
+    }
+}
+
+fn is_fleet(source: &str) -> bool {
+    Path::new(source).is_file() && Path::new(source).extension().is_some_and(|extension| extension == "toml")
+}
+
+/// The one entry of a fleet file: which of several is meant, nobody can tell.
+fn one_of_fleet(path: &str) -> Result<Machine> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let fleet = catalogue::fleet(&text).with_context(|| format!("read {path}"))?;
+    match fleet.machine.as_slice() {
+        [one] => catalogue::machine_of(one).with_context(|| format!("read {path}")),
+        several => {
+            Err(anyhow!("read {path}: it has {} machines; keep one of them in a file of its own", several.len()))
+        }
+    }
+}
+
+fn parse_layout(text: &str) -> Result<GpuUse, String> {
+    match text {
+        "exclusive" => Ok(GpuUse::Exclusive),
+        "shared" => Ok(GpuUse::Shared),
+        _ => Err("a layout is exclusive or shared".to_owned()),
+    }
+}
+
+fn parse_c2(text: &str) -> Result<C2Place, String> {
+    match (text, text.strip_prefix("remote=")) {
+        ("local", _) => Ok(C2Place::Local),
+        (_, Some(program)) if !program.is_empty() => Ok(C2Place::Remote(program.into())),
+        _ => Err("C2 is done local, or remote=PROGRAM".to_owned()),
     }
 }
 
@@ -153,24 +283,57 @@ fn write_forecast(plan: &Plan, io: &mut Io) -> io::Result<()> {
     writeln!(io.err, "needed:     {needed:.2} sectors/h ({} of {} sectors)", plan.target, plan.sector_size)?;
     writeln!(io.err, "expected:   {expected:.2} sectors/h with {threads} sealing thread{s}")?;
     writeln!(io.err, "bottleneck: {}", capacity.bottleneck)?;
-    writeln!(io.err, "note:       this rests on built-in stage times, not on measurements of {}", plan.hostname)
+    if plan.machines > 1 {
+        let (machines, all) = (plan.machines, expected * f64::from(plan.machines));
+        writeln!(io.err, "machines:   {machines}, each with this file; together {all:.2} sectors/h")?;
+    }
+    write_placement(plan, io)?;
+    for warning in &plan.warnings {
+        writeln!(io.err, "warning:    {warning}")?;
+    }
+    match plan.stages.iter().any(|cost| cost.measured_here) {
+        true => writeln!(io.err, "note:       stage times are yours where --profile has them, built-in elsewhere"),
+        false => {
+            writeln!(io.err, "note:       this rests on built-in stage times, not on measurements of {}", plan.hostname)
+        }
+    }
+}
+
+fn write_placement(plan: &Plan, io: &mut Io) -> io::Result<()> {
+    let Some(placement) = &plan.placement else { return Ok(()) };
+    let cpusets = placement.pc1.iter().map(|one| format!("{} on {}", one.tasks, one.cpuset)).collect::<Vec<_>>();
+    writeln!(io.err, "pc1:        {}", cpusets.join(", "))?;
+    for one in &placement.processors {
+        let place = one.gpu.map_or_else(|| "cores only".to_owned(), |gpu| format!("GPU {gpu}"));
+        let lock = one.lock.as_ref().map_or_else(String::new, |lock| format!(", lock {lock}"));
+        writeln!(io.err, "{:<12}{place} with {}{lock}", format!("{}:", one.stage), one.cpuset)?;
+    }
+    let memory = &placement.memory;
+    writeln!(io.err, "memory:     {} of {} at all limits at once", memory.need.human(), memory.have.human())
 }
 
 fn write_refusal(no: &PlanError, io: &mut Io) -> Result<()> {
-    let PlanError::Infeasible { target, sector_size, needed, possible, possible_rate: _, bottleneck } = no else {
-        return Ok(());
-    };
-    write_json(
-        &json!({
+    let answer = match no {
+        PlanError::Infeasible { target, sector_size, needed, possible, bottleneck, count, machines, .. } => json!({
             "feasible": false,
             "target": target,
             "sector_size": sector_size,
             "sectors_per_hour_needed": needed,
             "sectors_per_hour_possible": possible,
             "bottleneck": bottleneck,
+            "count": count,
+            "machines": machines,
         }),
-        io,
-    )
+        PlanError::NothingFits { hostname, sector_size, short } => json!({
+            "feasible": false,
+            "hostname": hostname,
+            "sector_size": sector_size,
+            "reason": short.to_string(),
+            "change": short.change(),
+        }),
+        _ => return Ok(()),
+    };
+    write_json(&answer, io)
 }
 
 fn write_json(answer: &serde_json::Value, io: &mut Io) -> Result<()> {

@@ -30,7 +30,7 @@ pub struct Args {
     /// The configuration
     #[arg(value_name = "FILE")]
     config: PathBuf,
-    /// The machine that it would run on (a file of `hwinfo --json`, or whatever `hwinfo --from` takes) instead of this one
+    /// The machine that it would run on, as `plan --machine` takes it, instead of this one
     #[arg(long, value_name = "SOURCE")]
     machine: Option<String>,
     /// Measured stage times (profile.toml), which go before the built-in ones
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, default_value = "stock")]
     suite: Suite,
     /// The clock that the cores keep under load, in GHz; else the catalogue's for this processor
-    #[arg(long, value_name = "GHZ")]
+    #[arg(long, value_name = "GHZ", value_parser = parse_ghz)]
     ghz: Option<f64>,
     /// Print the forecast as JSON
     #[arg(long)]
@@ -60,7 +60,7 @@ pub struct Args {
 pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let config = config(&args.config, io)?;
     let profile = profile(args.profile.as_deref())?;
-    let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
+    let machine = super::plan::machine(args.machine.as_deref(), io)?;
     let question = Question {
         config: &config,
         machine: &machine,
@@ -80,6 +80,12 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
         writeln!(io.err, "note: {note}")?;
     }
     Ok(Exit::Yes)
+}
+
+/// A clock that a processor can have.
+pub(super) fn parse_ghz(text: &str) -> Result<f64, String> {
+    let ghz: Option<f64> = text.parse().ok().filter(|ghz| (0.1..=10.0).contains(ghz));
+    ghz.ok_or_else(|| "a clock in GHz from 0.1 to 10, such as 3.3".to_owned())
 }
 
 /// A worker.toml that loads; its warnings are talk.

@@ -30,7 +30,7 @@ pub struct Args {
     /// The configuration
     #[arg(value_name = "FILE")]
     config: PathBuf,
-    /// The machine that it would run on (a file of `hwinfo --json`, or whatever `hwinfo --from` takes) instead of this one
+    /// The machine that it would run on, as `plan --machine` takes it, instead of this one
     #[arg(long, value_name = "SOURCE")]
     machine: Option<String>,
     /// Measured stage times (profile.toml), which go before the built-in ones
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, default_value = "stock")]
     suite: Suite,
     /// The clock that the cores keep under load, in GHz; else the catalogue's for this processor
-    #[arg(long, value_name = "GHZ")]
+    #[arg(long, value_name = "GHZ", value_parser = plan_simulate::parse_ghz)]
     ghz: Option<f64>,
     /// Memory that does not suffice is a warning
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct Args {
 pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let loaded = load(&args.config)?;
     let profile = plan_simulate::profile(args.profile.as_deref())?;
-    let machine = super::hwinfo::look(args.machine.as_deref(), false, io)?.machine;
+    let machine = super::plan::machine(args.machine.as_deref(), io)?;
     let report = verify(&Question {
         config: &loaded.config,
         warnings: &loaded.warnings,

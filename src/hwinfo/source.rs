@@ -182,19 +182,17 @@ fn described(source: &Source, name: &str, detail: Detail) -> Result<Look, Source
         Source::XmlText { text, .. } => Some(text.as_str()),
         _ => None,
     };
-    Ok(look_of(topology, machine, detail, export))
+    Ok(look_of(&topology, machine, detail, export))
 }
 
 /// Looks at the machine that hwloc shows in this process; `root` is where its files are.
 fn this_machine(root: &Root, detail: Detail) -> Result<Look, CollectError> {
     let (topology, machine) = super::this_topology(root, detail)?;
-    Ok(look_of(topology, machine, detail, None))
+    Ok(look_of(&topology, machine, detail, None))
 }
 
-fn look_of(topology: Topology, machine: Machine, detail: Detail, export: Option<&str>) -> Look {
-    let full = (detail == Detail::Everything).then(|| full::full(&topology, export));
-    // Not given back: a process looks once and ends soon, and hwloc takes a twentieth of the whole time to free it.
-    std::mem::forget(topology);
+fn look_of(topology: &Topology, machine: Machine, detail: Detail, export: Option<&str>) -> Look {
+    let full = (detail == Detail::Everything).then(|| full::full(topology, export));
     Look { machine, full, talk: String::new() }
 }
 

@@ -1,70 +1,61 @@
 //! Turns a machine, a target rate and the operator's choices into a complete worker.toml and a forecast.
 //!
 //! ```text
-//! Machine ─┐
-//! Target ──┼─► capacity (threads, limits, forecast, or how far it would reach) ─► render ─► read back ─► Plan
-//! profile ─┘                                                               Site ──┘
+//!                        ┌─ small sizes: capacity   (stages share the daemon's cores)
+//! Machine ─► inventory ─►┤                                                             ├─► render ─► read back ─► Plan
+//! profile ─► costs ─────►└─ 32 and 64 GiB: placement (stages on cores and GPUs of theirs)
 //! ```
 //!
-//! Pure: the same input gives the same bytes. No clock, no files, no environment, no host.
+//! Both ways answer the same: the most that one machine makes, so how many machines the target takes, and what one of
+//! them is to do. Pure: the same input gives the same bytes. No clock, no files, no environment, no host.
 
 mod capacity;
-mod profile;
+pub mod catalogue;
+mod choices;
+mod costs;
+pub mod fleet;
+mod forecast;
+mod inventory;
+mod placement;
+mod processors;
 mod render;
 pub mod sealcalc;
 pub mod simulate;
+pub mod steady;
+mod target;
 pub mod verify;
+mod warnings;
 
-pub use capacity::{Bottleneck, Capacity, Limits};
-pub use profile::{Profile, Stage, StageCost, profile};
+pub use choices::{Attached, C2Place, Choices, Manager, Site};
+pub use forecast::{Bottleneck, Capacity, Limits};
+pub use placement::{Folder, GpuProcessor, GpuUse, Memory, NodeMemory, Pc1Processor, Placement, Short};
 pub use render::ReadBackError;
+pub use target::Target;
 
 use crate::{
     machine::Machine,
+    profile::{Cost, Profile, Stage},
     units::{Bytes, HumanDuration, Rate, SectorSize},
 };
+use costs::Costs;
+use inventory::Inventory;
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
 
-/// What is to be produced.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Target {
-    pub rate: Rate,
-    pub sector_size: SectorSize,
-    /// Productive days in a month, for rates per month.
-    pub days_per_month: f64,
+/// A sealing thread is a thread of the daemon with a store and a journal of its own; beyond this number
+/// a second daemon is the better answer.
+pub(crate) const THREADS_MAX: u32 = 256;
+
+/// Everything but the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub target: Target,
+    pub choices: Choices,
+    pub site: Site,
+    pub profile: Profile,
 }
 
-/// What hardware does not tell: the operator's choices.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    pub manager: Manager,
-    /// The embedded manager's folder; another manager has no use for it.
-    pub manager_dir: PathBuf,
-    /// Folders for sealing stores; thread `i` gets a store of its own in one of them.
-    pub sealing_dirs: Vec<PathBuf>,
-    /// Persistent stores.
-    pub attached: Vec<Attached>,
-    pub miner: Option<u64>,
-}
-
-/// Where the sector manager is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Manager {
-    /// Inside the daemon, against a simulated chain.
-    Embedded,
-    /// At this address.
-    Remote(String),
-}
-
-/// A persistent store and the name that the manager knows it by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attached {
-    pub name: String,
-    pub location: PathBuf,
-}
-
-/// A plan: the configuration and what to expect of it.
+/// A plan: the configuration of one machine and what to expect of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// The host planned for.
@@ -72,15 +63,26 @@ pub struct Plan {
     pub target: Rate,
     pub sector_size: SectorSize,
     pub days_per_month: f64,
+    /// Machines like this one that the target takes.
+    pub machines: u32,
+    /// The most that one of them makes, in sectors an hour.
+    pub sectors_per_hour_possible: f64,
+    /// The part of the time that stages are planned to be busy.
+    pub utilisation: f64,
     /// Cores and memory of the machine.
     pub cores: u32,
     pub memory_bytes: Bytes,
     #[serde(flatten)]
     pub capacity: Capacity,
     /// What each stage takes, and how that is known.
-    pub stages: Vec<StageCost>,
+    pub stages: Vec<Cost>,
     /// Disk that all sealing threads may hold at once.
     pub scratch_bytes: Bytes,
+    /// Where everything stands, for sector sizes whose stages get cores and GPUs of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
     /// The configuration file.
     pub worker_toml: String,
 }
@@ -88,30 +90,49 @@ pub struct Plan {
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The answer is no: the machine does not reach the target.
+    /// The answer is no: so many machines do not reach the target.
     #[error(
-        "plan {target} of {sector_size} sectors: that is {needed:.2} sectors/h, this machine could do {possible:.2} \
-         ({possible_rate}), limited by {bottleneck}; lower the target or plan a larger machine with --machine"
+        "plan {target} of {sector_size} sectors: that is {needed:.2} sectors/h, {} could do {possible:.2} \
+         ({possible_rate}), limited by {bottleneck}; {}",
+        these(*.count), change(*.machines)
     )]
     Infeasible {
         target: Rate,
         sector_size: SectorSize,
         /// Sectors per hour.
         needed: f64,
-        /// Sectors per hour.
+        /// Sectors per hour, of all machines.
         possible: f64,
         /// The same, in the target's terms.
         possible_rate: String,
         bottleneck: Bottleneck,
+        /// How many machines there are.
+        count: u32,
+        /// How many would do; none where no number does.
+        machines: Option<u32>,
     },
-    #[error("plan {0} sectors: not supported in this version; supported are 2KiB, 8MiB and 512MiB")]
-    SectorSize(SectorSize),
+    /// The answer is no: not one sector can be sealed here.
+    #[error("plan {sector_size} sectors on {hostname}: {short}; {}", .short.change())]
+    NothingFits { hostname: String, sector_size: SectorSize, short: Short },
+    #[error("plan {sector_size} sectors: the profile has no duration of {stage}; add a row for it")]
+    NoFigures { stage: Stage, sector_size: SectorSize },
     #[error("plan with {0} days a month: a month has more than 0 and at most 31 days")]
     Month(f64),
+    #[error("plan with a utilisation of {0}: it is a part, more than 0 and at most 1")]
+    Utilisation(f64),
+    #[error("plan with a clock of {0} GHz: give what the processor keeps up with all cores busy, such as 3.3")]
+    Clock(f64),
+    #[error("plan with {0} 0: give at least 1")]
+    Zero(&'static str),
     #[error("plan for {hostname}: the machine description tells no memory; fill in memory_bytes of its nodes")]
     NoMemory { hostname: String },
     #[error("plan for {hostname}: the machine has no usable core; check allowed_cpus of its description")]
     NoCores { hostname: String },
+    #[error(
+        "plan for {hostname}: the machine description tells no L3 cache on a NUMA node with memory, and PC1 is placed \
+         by them; describe the machine with `damocles-worker-util hwinfo --json` on the machine itself"
+    )]
+    NoL3 { hostname: String },
     #[error("plan without a {0}: give at least one")]
     Missing(&'static str),
     #[error(
@@ -125,73 +146,157 @@ pub enum PlanError {
     ReadBack(#[from] ReadBackError),
 }
 
-impl PlanError {
-    /// Whether the question was answered, with no: everything else could not be planned at all.
-    pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Infeasible { .. })
+fn these(count: u32) -> String {
+    if count == 1 { "this machine".to_owned() } else { format!("{count} such machines") }
+}
+
+fn change(machines: Option<u32>) -> String {
+    match machines {
+        Some(machines) => format!("{machines} such machines would do (--count {machines}), or lower the target"),
+        None => "lower the target or plan a larger machine with --machine".to_owned(),
     }
 }
 
-/// Plans `machine` for `target`.
+impl PlanError {
+    /// Whether the question was answered, with no: everything else could not be planned at all.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Infeasible { .. } | Self::NothingFits { .. })
+    }
+}
+
+/// Plans `machine` for what is asked.
 ///
 /// # Errors
 /// The target is out of reach (`is_answer`), or the input cannot be planned.
-pub fn plan(machine: &Machine, target: &Target, site: &Site) -> Result<Plan, PlanError> {
-    let profile = profile(target.sector_size).ok_or(PlanError::SectorSize(target.sector_size))?;
-    let needed = sectors_per_hour(target)?;
-    let resources = resources(machine)?;
+pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, PlanError> {
+    let (target, choices, site) = (&request.target, &request.choices, &request.site);
+    let needed = target.sectors_per_hour()?;
+    choices.check()?;
     let locations = Locations::of(site)?;
-    let capacity = capacity::decide(needed, &resources, &profile, &timing(site))
-        .map_err(|(possible, bottleneck)| infeasible(target, needed, possible, bottleneck))?;
+    let inventory = Inventory::of(machine);
+    check_machine(&inventory)?;
+    let costs = Costs::of(&inventory, target.sector_size, choices, site, &request.profile)?;
+    let found = match target.sector_size {
+        SectorSize::KiB2 | SectorSize::MiB8 | SectorSize::MiB512 => in_daemon(&inventory, &costs, request, needed)?,
+        SectorSize::GiB32 | SectorSize::GiB64 => placed(&inventory, &costs, request, needed)?,
+    };
+    let stages = stages(&costs, found.placement.as_ref());
+    let peak = costs.on_cores(Stage::C2).scratch.0;
     let mut plan = Plan {
         hostname: machine.hostname.clone(),
         target: target.rate,
         sector_size: target.sector_size,
         days_per_month: target.days_per_month,
-        cores: resources.cores,
-        memory_bytes: resources.memory_bytes,
-        scratch_bytes: Bytes(profile.scratch_bytes().0.saturating_mul(capacity.sealing_threads.into())),
-        stages: profile.stages.to_vec(),
-        capacity,
+        machines: found.machines,
+        sectors_per_hour_possible: found.possible,
+        utilisation: choices.utilisation,
+        cores: inventory.cores,
+        memory_bytes: inventory.memory,
+        scratch_bytes: Bytes(peak.saturating_mul(found.capacity.sealing_threads.into())),
+        stages,
+        capacity: found.capacity,
+        warnings: warnings::of(&inventory, &costs, found.placement.as_ref(), request),
+        placement: found.placement,
         worker_toml: String::new(),
     };
-    plan.worker_toml = render::worker_toml(&plan, site, &locations)?;
+    plan.worker_toml = render::worker_toml(&plan, &inventory, request, &locations)?;
     Ok(plan)
 }
 
-fn sectors_per_hour(target: &Target) -> Result<f64, PlanError> {
-    let days = target.days_per_month;
-    if !(days > 0.0 && days <= 31.0) {
-        return Err(PlanError::Month(days));
-    }
-    Ok(target.rate.bytes_per_hour(days) / target.sector_size.bytes().0 as f64)
-}
-
-fn resources(machine: &Machine) -> Result<capacity::Resources, PlanError> {
-    let hostname = || machine.hostname.clone();
-    let cores = machine.usable_cores().len() as u32;
-    if cores == 0 {
+fn check_machine(inventory: &Inventory) -> Result<(), PlanError> {
+    let hostname = || inventory.machine.hostname.clone();
+    if inventory.cores == 0 {
         return Err(PlanError::NoCores { hostname: hostname() });
     }
-    if machine.memory_bytes() == Bytes(0) {
+    if inventory.memory == Bytes(0) {
         return Err(PlanError::NoMemory { hostname: hostname() });
     }
-    Ok(capacity::Resources { cores, memory_bytes: machine.memory_bytes() })
+    Ok(())
+}
+
+/// What both ways of planning find.
+struct Found {
+    /// The most that one machine makes, in sectors an hour.
+    possible: f64,
+    machines: u32,
+    capacity: Capacity,
+    placement: Option<Placement>,
+}
+
+/// How many machines the target takes when one makes so much; no where that is more than there are.
+fn machines(request: &Request, needed: f64, each: f64, bottleneck: Bottleneck) -> Result<u32, PlanError> {
+    let machines = steady::machines(needed, each);
+    match (machines, request.choices.count) {
+        (Some(machines), None) => Ok(machines),
+        (Some(machines), Some(count)) if machines <= count => Ok(count),
+        (_, count) => Err(infeasible(&request.target, needed, each, count.unwrap_or(1), bottleneck)),
+    }
+}
+
+fn in_daemon(inventory: &Inventory, costs: &Costs, request: &Request, needed: f64) -> Result<Found, PlanError> {
+    let resources = capacity::Resources {
+        cores: inventory.cores,
+        memory_bytes: inventory.memory,
+        utilisation: request.choices.utilisation,
+    };
+    let (possible, bottleneck) = match capacity::decide(f64::from(u32::MAX), &resources, costs) {
+        Ok(capacity) => (capacity.sectors_per_hour_expected, capacity.bottleneck),
+        Err(most) => most,
+    };
+    let machines = machines(request, needed, possible, bottleneck)?;
+    // Bisection stops a hair below what it says is possible.
+    let each = (needed / f64::from(machines)).min(possible);
+    let mut capacity = capacity::decide(each, &resources, costs)
+        .map_err(|(possible, bottleneck)| infeasible(&request.target, needed, possible, machines, bottleneck))?;
+    capacity.sectors_per_hour_needed = needed;
+    Ok(Found { possible, machines, capacity, placement: None })
+}
+
+fn placed(inventory: &Inventory, costs: &Costs, request: &Request, needed: f64) -> Result<Found, PlanError> {
+    if inventory.nodes.iter().all(|node| node.memory == Bytes(0)) {
+        return Err(PlanError::NoL3 { hostname: inventory.machine.hostname.clone() });
+    }
+    let (site, choices) = (&request.site, &request.choices);
+    let peak = costs.on_cores(Stage::C2).scratch;
+    let folders = placement::disks::folders(inventory, site, &request.profile, peak);
+    let query = placement::Query { inventory, costs, choices, folders: &folders };
+    let all = placement::candidates(&query);
+    let Some((best, bottleneck)) = all.best() else {
+        let short = all.least_short().expect("a candidate fits or says what it lacks");
+        let hostname = inventory.machine.hostname.clone();
+        return Err(PlanError::NothingFits { hostname, sector_size: request.target.sector_size, short });
+    };
+    let possible = best * choices.utilisation;
+    let machines = machines(request, needed, possible, bottleneck)?;
+    let each = needed / f64::from(machines) / choices.utilisation;
+    let placement = all.choose(each);
+    let capacity = Capacity {
+        sectors_per_hour_needed: needed,
+        sectors_per_hour_expected: placement.sectors_per_hour * choices.utilisation,
+        bottleneck: placement.bottleneck,
+        sealing_threads: placement.threads,
+        limits: placement.limits(),
+        minutes_per_sector: placement.minutes_per_sector,
+        tasks_memory_bytes: placement.memory.need,
+    };
+    Ok(Found { possible, machines, capacity, placement: Some(placement) })
+}
+
+/// The costs that the plan rests on: a stage's on the GPU that does it, where one does.
+fn stages(costs: &Costs, placement: Option<&Placement>) -> Vec<Cost> {
+    let on_gpu = |stage: Stage| {
+        let mut processors = placement?.processors.iter().filter(|one| one.stage == stage);
+        costs.on_gpu(processors.find_map(|one| one.gpu)?, stage)
+    };
+    Stage::ALL.into_iter().map(|stage| on_gpu(stage).unwrap_or_else(|| costs.on_cores(stage)).clone()).collect()
 }
 
 /// How long one epoch of the embedded manager's chain lasts. The network's 30 s would make each 2KiB sector
 /// wait 75 minutes for its seed; nothing but the simulated chain depends on it.
 pub(crate) const EMBEDDED_EPOCH: HumanDuration = HumanDuration(std::time::Duration::from_millis(100));
 
-/// The pauses of a pipeline that are no work.
-fn timing(site: &Site) -> capacity::Timing {
-    match site.manager {
-        Manager::Embedded => capacity::Timing { epoch: EMBEDDED_EPOCH, poll: HumanDuration::secs(1) },
-        Manager::Remote(_) => capacity::Timing { epoch: HumanDuration::secs(30), poll: HumanDuration::secs(180) },
-    }
-}
-
-fn infeasible(target: &Target, needed: f64, possible: f64, bottleneck: Bottleneck) -> PlanError {
+fn infeasible(target: &Target, needed: f64, each: f64, count: u32, bottleneck: Bottleneck) -> PlanError {
+    let possible = each * f64::from(count);
     let hours = target.rate.period.hours(target.days_per_month);
     let bytes = Bytes((possible * hours * target.sector_size.bytes().0 as f64) as u64);
     let rate = Rate { bytes, period: target.rate.period }.to_string();
@@ -203,6 +308,8 @@ fn infeasible(target: &Target, needed: f64, possible: f64, bottleneck: Bottlenec
         possible,
         possible_rate: format!("{}/{period}", bytes.human()),
         bottleneck,
+        count,
+        machines: steady::machines(needed, each),
     }
 }
 
@@ -253,16 +360,5 @@ impl Locations {
                 .map(|store| Ok((store.name.clone(), text(&store.location)?)))
                 .collect::<Result<_, PlanError>>()?,
         })
-    }
-
-    /// The store of each sealing thread: threads go around the folders, each into one of its own.
-    fn stores(&self, threads: u32) -> Vec<String> {
-        let dirs = &self.sealing_dirs;
-        (0..threads as usize)
-            .map(|thread| {
-                let dir = dirs[thread % dirs.len()].trim_end_matches('/');
-                format!("{dir}/{}", thread / dirs.len())
-            })
-            .collect()
     }
 }

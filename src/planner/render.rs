@@ -2,10 +2,16 @@
 //!
 //! Only text that loads without a problem or a warning, and that means what the plan means, is returned.
 
-use super::{EMBEDDED_EPOCH, Locations, Manager, Plan, Site, Stage};
+use super::{
+    EMBEDDED_EPOCH, Locations, Manager, Plan, Request, Site,
+    inventory::Inventory,
+    placement::{Folder, disks},
+    processors::{self, Explained},
+};
 use crate::{
-    units::{HumanDuration, SealProof},
-    worker_config::{self, RpcClient, StageName, WorkerConfig},
+    profile::{Cost, Time},
+    units::{Bytes, HumanDuration, SealProof},
+    worker_config::{self, Limitation, Processor, Processors, RpcClient, WorkerConfig},
 };
 use handlebars::{Handlebars, handlebars_helper};
 use serde::Serialize;
@@ -54,6 +60,33 @@ struct Values {
     attached: Vec<Attached>,
     tasks_memory: String,
     limits: Vec<Limit>,
+    machines: Option<String>,
+    placed: Option<Placed>,
+}
+
+/// What only plans with stages on cores of their own say.
+#[derive(Serialize)]
+struct Placed {
+    head: Vec<String>,
+    warnings: Vec<String>,
+    staggered: Vec<Limit>,
+    locks: Vec<Limit>,
+    static_tree_d: Option<StaticTreeD>,
+    processors: Vec<Written>,
+}
+
+#[derive(Serialize)]
+struct StaticTreeD {
+    sector_size: String,
+    path: String,
+}
+
+/// A processor as lines: reasons, then keys.
+#[derive(Serialize)]
+struct Written {
+    stage: String,
+    why: Vec<String>,
+    keys: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -72,16 +105,43 @@ struct Attached {
 
 #[derive(Serialize)]
 struct Limit {
-    stage: &'static str,
-    limit: u32,
+    stage: String,
+    limit: String,
 }
 
 /// The file for `plan`.
-pub(super) fn worker_toml(plan: &Plan, site: &Site, locations: &Locations) -> Result<String, ReadBackError> {
-    let values = values(plan, site, locations);
+pub(super) fn worker_toml(
+    plan: &Plan,
+    inventory: &Inventory,
+    request: &Request,
+    locations: &Locations,
+) -> Result<String, ReadBackError> {
+    let explained = plan.placement.as_ref().map(|one| processors::explained(one, inventory, request));
+    let explained = explained.unwrap_or_default();
+    let meant = meant(plan, &explained, request);
+    let values = values(plan, &request.site, locations, &explained, &meant);
     let text = engine().render("worker.toml", &values).expect("the template names only values that exist");
-    read_back(&text, &values, plan)?;
+    read_back(&text, &values, plan, &meant)?;
     Ok(text)
+}
+
+/// What `[processors]` must read back as.
+fn meant(plan: &Plan, explained: &[Explained], request: &Request) -> Processors {
+    match &plan.placement {
+        Some(placement) => processors::processors(placement, explained, request),
+        None => Processors {
+            limitation: Limitation {
+                concurrent: plan
+                    .capacity
+                    .limits
+                    .iter()
+                    .filter_map(|(stage, limit)| Some((processors::stage_name(*stage)?, *limit)))
+                    .collect(),
+                staggered: BTreeMap::new(),
+            },
+            ..Processors::default()
+        },
+    }
 }
 
 fn engine() -> Handlebars<'static> {
@@ -97,14 +157,14 @@ fn engine() -> Handlebars<'static> {
     engine
 }
 
-fn values(plan: &Plan, site: &Site, locations: &Locations) -> Values {
+fn values(plan: &Plan, site: &Site, locations: &Locations, explained: &[Explained], meant: &Processors) -> Values {
     let capacity = &plan.capacity;
     let (addr, embedded) = match &site.manager {
         Manager::Embedded => ("embedded".to_owned(), Some(embedded(plan, site, locations))),
         Manager::Remote(addr) => (addr.clone(), None),
     };
     let quick = |usual: u64| HumanDuration::secs(if embedded.is_some() { 1 } else { usual }).to_string();
-    let stores = locations.stores(capacity.sealing_threads);
+    let stores = stores(plan, locations);
     Values {
         hostname: plan.hostname.clone(),
         cores: plan.cores,
@@ -131,7 +191,9 @@ fn values(plan: &Plan, site: &Site, locations: &Locations) -> Values {
             .map(|(name, location)| Attached { name: name.clone(), location: location.clone() })
             .collect(),
         tasks_memory: capacity.tasks_memory_bytes.human(),
-        limits: capacity.limits.iter().map(|(stage, limit)| Limit { stage: stage.name(), limit: *limit }).collect(),
+        limits: limits(&meant.limitation.concurrent, u32::to_string),
+        machines: (plan.machines > 1).then(|| machines_line(plan)),
+        placed: plan.placement.is_some().then(|| placed(plan, explained, meant)),
         addr,
         embedded,
     }
@@ -156,39 +218,130 @@ fn threads_why(threads: usize, minutes: f64) -> String {
 }
 
 fn stage_lines(plan: &Plan) -> Vec<String> {
-    plan.stages
-        .iter()
-        .map(|cost| {
-            format!(
-                "{:<10} {:>6.1} core-seconds on up to {:>2} cores, {:>8} ({})",
-                cost.stage.name(),
-                cost.core_seconds,
-                cost.cores_max,
-                cost.memory_bytes.human(),
-                cost.source
-            )
-        })
+    plan.stages.iter().map(stage_line).collect()
+}
+
+fn stage_line(cost: &Cost) -> String {
+    let memory = cost.memory_on(cost.cores()).human();
+    let time = match cost.time {
+        Time::Work { core_seconds, cores_max } => {
+            format!("{core_seconds:>6.1} core-seconds on up to {cores_max:>2} cores")
+        }
+        Time::Fixed { minutes, cores } => format!("{minutes:>6.1} min on {cores:>2} cores{}", span(cost, minutes)),
+    };
+    format!("{:<10} {time}, {memory:>8} ({})", cost.stage.name(), cost.source)
+}
+
+/// The band of a duration, where it is more than the figure itself.
+fn span(cost: &Cost, minutes: f64) -> String {
+    let (low, high) = (minutes * cost.band.low, minutes * cost.band.high);
+    if low < high { format!(" ({low:.1} to {high:.1})") } else { String::new() }
+}
+
+/// The store of each sealing thread.
+fn stores(plan: &Plan, locations: &Locations) -> Vec<String> {
+    let named = || locations.sealing_dirs.iter().map(Folder::unknown);
+    let folders = plan.placement.as_ref().map_or_else(|| named().collect(), |placement| placement.folders.clone());
+    let stores = disks::stores(&folders, plan.capacity.sealing_threads);
+    stores
+        .into_iter()
+        .map(|store| store.to_str().expect("a site's paths were checked to be UTF-8").to_owned())
         .collect()
 }
 
+fn machines_line(plan: &Plan) -> String {
+    let all = plan.capacity.sectors_per_hour_expected * f64::from(plan.machines);
+    format!("{} such machines, each with this file, make {all:.2} sectors/h", plan.machines)
+}
+
+fn limits<K: std::fmt::Display, V>(map: &BTreeMap<K, V>, show: impl Fn(&V) -> String) -> Vec<Limit> {
+    map.iter().map(|(stage, value)| Limit { stage: stage.to_string(), limit: show(value) }).collect()
+}
+
+fn placed(plan: &Plan, explained: &[Explained], meant: &Processors) -> Placed {
+    let static_tree_d = meant.static_tree_d.iter().next();
+    Placed {
+        head: head(plan),
+        warnings: plan.warnings.clone(),
+        staggered: limits(&meant.limitation.staggered, |gap| quoted(&gap.to_string())),
+        locks: limits(&meant.ext_locks, u32::to_string),
+        static_tree_d: static_tree_d.map(|(size, path)| StaticTreeD {
+            sector_size: quoted(&size.to_string()),
+            path: path.display().to_string(),
+        }),
+        processors: explained.iter().map(written).collect(),
+    }
+}
+
+/// The numbers that the placement stands on.
+fn head(plan: &Plan) -> Vec<String> {
+    let Some(placement) = &plan.placement else { return Vec::new() };
+    let memory = &placement.memory;
+    let rates: Vec<_> = placement.stage_rates.iter().map(|(stage, rate)| format!("{stage} {rate:.2}")).collect();
+    let daily = placement.sectors_per_hour * plan.utilisation * 24.0;
+    let written = Bytes((placement.writes_per_sector.0 as f64 * daily) as u64);
+    vec![
+        format!(
+            "at most    {} sectors/h by stage; {:.0} % of the time is planned",
+            rates.join(", "),
+            plan.utilisation * 100.0
+        ),
+        format!(
+            "memory     {} for all tasks at their limits, of {} that can be planned; {} are the system's",
+            memory.need.human(),
+            memory.have.human(),
+            memory.reserve.human()
+        ),
+        format!(
+            "disks      {} written for each sector, {} a day: compare with their endurance",
+            placement.writes_per_sector.human(),
+            written.human()
+        ),
+    ]
+}
+
+fn written(one: &Explained) -> Written {
+    Written { stage: one.stage.to_string(), why: one.why.clone(), keys: keys(&one.processor) }
+}
+
+/// The keys that a processor sets; what is not here has its default.
+fn keys(one: &Processor) -> Vec<String> {
+    let mut keys = Vec::new();
+    keys.extend(one.bin.as_ref().map(|bin| format!("bin = {}", quoted(&bin.display().to_string()))));
+    keys.extend(one.numa_preferred.map(|node| format!("numa_preferred = {node}")));
+    keys.extend(one.cgroup.cpuset.as_ref().map(|cpuset| format!("cgroup.cpuset = {}", quoted(&cpuset.to_string()))));
+    keys.extend(one.concurrent.map(|concurrent| format!("concurrent = {concurrent}")));
+    if !one.locks.is_empty() {
+        let locks: Vec<_> = one.locks.iter().map(|lock| quoted(lock)).collect();
+        keys.push(format!("locks = [{}]", locks.join(", ")));
+    }
+    if !one.envs.is_empty() {
+        let envs: Vec<_> = one.envs.iter().map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
+        keys.push(format!("envs = {{ {} }}", envs.join(", ")));
+    }
+    keys
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
 /// Reads `text` as the daemon will, and compares.
-fn read_back(text: &str, values: &Values, plan: &Plan) -> Result<(), ReadBackError> {
+fn read_back(text: &str, values: &Values, plan: &Plan, meant: &Processors) -> Result<(), ReadBackError> {
     let loaded = worker_config::parse(text).map_err(ReadBackError::Problems)?;
     if let Some(warning) = loaded.warnings.first() {
         return Err(ReadBackError::Warning(warning.to_string()));
     }
-    match difference(&loaded.config, values, plan) {
+    match difference(&loaded.config, values, plan, meant) {
         Some(what) => Err(ReadBackError::Differs(what)),
         None => Ok(()),
     }
 }
 
 /// The first thing that `config` does not say as planned.
-fn difference(config: &WorkerConfig, values: &Values, plan: &Plan) -> Option<&'static str> {
+fn difference(config: &WorkerConfig, values: &Values, plan: &Plan, meant: &Processors) -> Option<&'static str> {
     let stores = config.sealing_thread.iter().map(|thread| thread.location.as_path());
     let attached = config.attached.iter().map(|store| (store.name.as_deref(), store.location.as_path()));
-    let limits: BTreeMap<_, _> =
-        plan.capacity.limits.iter().filter_map(|(stage, limit)| Some((stage_name(*stage)?, *limit))).collect();
     let interval = |duration: HumanDuration, text: &str| duration.to_string() == text;
     [
         ("sector_manager", same_manager(&config.sector_manager.rpc_client, values, plan)),
@@ -203,8 +356,7 @@ fn difference(config: &WorkerConfig, values: &Values, plan: &Plan) -> Option<&'s
         ("sealing.recover_interval", interval(config.sealing.recover_interval, &values.recover_interval)),
         ("sealing.rpc_polling_interval", interval(config.sealing.rpc_polling_interval, &values.rpc_polling_interval)),
         ("sealing_thread.sealing", config.sealing_thread.iter().all(|thread| thread.sealing == config.sealing)),
-        ("processors.limitation.concurrent", config.processors.limitation.concurrent == limits),
-        ("processors", config.processors.stages.is_empty()),
+        ("processors", config.processors == *meant),
     ]
     .into_iter()
     .find_map(|(what, same)| (!same).then_some(what))
@@ -221,15 +373,4 @@ fn same_manager(client: &RpcClient, values: &Values, plan: &Plan) -> bool {
         (RpcClient::Remote(found), None) => found.addr == values.addr,
         _ => false,
     }
-}
-
-fn stage_name(stage: Stage) -> Option<StageName> {
-    Some(match stage {
-        Stage::AddPieces => StageName::AddPieces,
-        Stage::TreeD => StageName::TreeD,
-        Stage::Pc1 => StageName::Pc1,
-        Stage::Pc2 => StageName::Pc2,
-        Stage::C1 => return None,
-        Stage::C2 => StageName::C2,
-    })
 }

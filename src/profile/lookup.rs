@@ -4,7 +4,7 @@
 //! the suite, the instructions, then the later one. Each group of figures (duration, memory, disk …) comes from the
 //! first row that has it.
 
-use super::{Band, GpuKey, Profile, Row, Stage, Suite, Wait, WaitName, catalogue, names};
+use super::{Band, DiskSpeed, GpuKey, Profile, Row, Stage, Suite, Wait, WaitName, catalogue, names};
 use crate::units::{Bytes, Prover, SectorSize};
 use serde::Serialize;
 
@@ -139,6 +139,17 @@ impl Profile {
     /// What is known of a pause.
     pub fn wait(&self, name: WaitName) -> Option<&Wait> {
         self.waits.iter().find(|wait| wait.name == name)
+    }
+
+    /// How fast a disk of this kind and model is.
+    pub fn disk(&self, kind: &str, model: Option<&str>) -> Option<&DiskSpeed> {
+        let named = |disk: &&DiskSpeed| match (&disk.model, model) {
+            (Some(short), Some(full)) => names::means(short, full),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        let fitting = || self.disks.iter().filter(|disk| disk.kind == kind).filter(named);
+        fitting().find(|disk| disk.model.is_some()).or_else(|| fitting().next())
     }
 
     /// Whether any stage of this size has a duration.
@@ -328,6 +339,16 @@ mod tests {
         assert!(!nothing.knows(SectorSize::KiB2) && nothing.lookup(&ask(Stage::Pc1)).is_none());
         let seed = shipped.wait(WaitName::Seed).unwrap();
         assert_eq!(seed.minutes, 75.0);
+    }
+
+    #[test]
+    fn the_model_of_a_disk_goes_before_its_kind() {
+        let own = "version = 1\n[[disk]]\nkind = \"nvme\"\nmodel = \"PM9A3\"\nreads = \"6GiB\"\nwrites = \"4GiB\"\nsource = \"x\"";
+        let profile = Profile::shipped().overridden_by(&Profile::parse(own).unwrap());
+        let reads = |kind, model| profile.disk(kind, model).map(|disk| disk.reads);
+        assert_eq!(reads("nvme", Some("SAMSUNG PM9A3 7.68TB")), Some(Bytes::gib(6)));
+        assert_eq!((reads("nvme", Some("another")), reads("nvme", None)), (Some(Bytes::gib(3)), Some(Bytes::gib(3))));
+        assert_eq!(reads("tape", None), None);
     }
 
     #[test]

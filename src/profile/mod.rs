@@ -22,7 +22,7 @@ mod shipped;
 
 pub use lookup::{Cost, Question, Time};
 pub use parse::ProfileError;
-pub use row::{Band, GpuKey, Row, Stage, Suite, Wait, WaitName};
+pub use row::{Band, DiskSpeed, GpuKey, Row, Stage, Suite, Wait, WaitName};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct Profile {
     /// Pauses in which no core works: for the chain and its messages.
     #[serde(default, rename = "wait", skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
+    /// How fast disks are that stages read from and write to.
+    #[serde(default, rename = "disk", skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskSpeed>,
     /// How many of `rows` are a user's: the first ones. Not written: what is written is all the writer's own.
     #[serde(skip)]
     pub(crate) own_rows: usize,

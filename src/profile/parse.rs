@@ -53,6 +53,7 @@ impl Profile {
             version: VERSION,
             rows: own.rows.iter().chain(&self.rows).cloned().collect(),
             waits: waits.cloned().collect(),
+            disks: own.disks.iter().chain(&self.disks).cloned().collect(),
             own_rows: own.rows.len() + self.own_rows,
         }
     }
@@ -68,7 +69,12 @@ impl Profile {
             .iter()
             .zip(1..)
             .flat_map(|(wait, i)| faults_of_wait(wait).into_iter().map(move |fault| format!("wait {i}: {fault}")));
-        rows.chain(waits).collect()
+        let disks = self
+            .disks
+            .iter()
+            .zip(1..)
+            .flat_map(|(disk, i)| faults_of_disk(disk).into_iter().map(move |fault| format!("disk {i}: {fault}")));
+        rows.chain(waits).chain(disks).collect()
     }
 }
 
@@ -113,6 +119,12 @@ fn faults_of_wait(wait: &Wait) -> Vec<String> {
     minutes.into_iter().chain(band_fault(wait.band)).chain(source_fault(&wait.source)).collect()
 }
 
+fn faults_of_disk(disk: &super::DiskSpeed) -> Vec<String> {
+    let speeds = [("reads", disk.reads), ("writes", disk.writes)].into_iter();
+    let zero = speeds.filter(|(_, speed)| speed.0 == 0).map(|(name, _)| format!("{name} is 0 bytes a second"));
+    zero.chain(source_fault(&disk.source)).collect()
+}
+
 fn band_fault(band: Option<super::Band>) -> Option<String> {
     let band = band?;
     let sound = is_positive(band.low) && band.low <= 1.0 && band.high >= 1.0 && band.high.is_finite();
@@ -141,7 +153,7 @@ mod tests {
     fn a_profile_reads_back_as_it_was_written() {
         let shipped = Profile::shipped();
         let again = Profile::parse(&shipped.to_toml()).unwrap();
-        assert_eq!((again.rows, again.waits), (shipped.rows, shipped.waits));
+        assert_eq!((again.rows, again.waits, again.disks), (shipped.rows, shipped.waits, shipped.disks));
     }
 
     #[test]
@@ -161,6 +173,10 @@ mod tests {
             let error = refused(more);
             assert!(error.contains(expected) && error.contains("stage 1 (pc1 of 32GiB)"), "{more}: {error}");
         }
+        let slow = "[[disk]]\nkind = \"nvme\"\nreads = \"0\"\nwrites = \"1GiB\"\nsource = \"x\"";
+        assert!(refused(slow).contains("disk 1: reads is 0 bytes a second"));
+        let wait = "[[wait]]\nname = \"seed\"\nminutes = -1\nsource = \"x\"";
+        assert!(refused(wait).contains("wait 1: minutes is -1"));
         let error = refused("minutes = 0\ncores = 0");
         assert!(error.contains("minutes is 0") && error.contains("cores is 0"), "{error}");
     }

@@ -123,6 +123,22 @@ pub struct Wait {
     pub source: String,
 }
 
+/// What a disk keeps up for hours, in bytes a second, each when it does nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSpeed {
+    /// `nvme`, `ssd`, as the machine's description calls it.
+    pub kind: String,
+    /// A model, as much of it as is meant; all of the kind where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(with = "size_always")]
+    pub reads: Bytes,
+    #[serde(with = "size_always")]
+    pub writes: Bytes,
+    pub source: String,
+}
+
 /// What a sector waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -244,5 +260,19 @@ mod size {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
         String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+    }
+}
+
+/// The same for a size that is always there.
+mod size_always {
+    use crate::units::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(size: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(size)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -1,7 +1,8 @@
 //! The sealing runtime: from a worker configuration to proven sectors.
 //!
 //! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
-//! gaps). Edges behind small traits: `manager`, `processor`, `store`, `proofs`. `worker` knows the traits;
+//! gaps, locks, turns). Edges behind small traits: `manager`, `processor`, `store`, `proofs`; `sdr` hashes PC1's layers
+//! for `proofs`. `worker` knows the traits;
 //! only `daemon` names the concrete types. `words` tells any part's failures on one line.
 
 pub mod daemon;
@@ -9,6 +10,7 @@ pub mod limit;
 pub mod manager;
 pub mod processor;
 pub mod proofs;
+pub mod sdr;
 pub mod sector;
 pub mod stage;
 pub mod store;

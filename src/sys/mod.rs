@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod capture;
+pub mod cgroup;
 pub mod cpu;
 pub mod disk;
 pub mod durable;
@@ -20,6 +21,7 @@ pub mod nic;
 pub mod nvml;
 pub mod pci;
 pub mod pin;
+pub mod process;
 pub mod root;
 pub mod settings;
 pub mod stop;

@@ -29,7 +29,7 @@ fn a_check_may_be_made_for_another_machine() {
     fs::write(bench.path("machine.json"), &machine.stdout).unwrap();
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
     fs::write(bench.path("worker.toml"), config + "\n[[processors.pc1]]\ncgroup.cpuset = \"9000-9003\"\n").unwrap();
-    let output = bench.run(&["--check", "--machine", "machine.json", "--allow-unpinned"]);
+    let output = bench.run(&["--check", "--machine", "machine.json"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     let talk = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(talk.contains("processors.pc1[0].cgroup.cpuset = \"9000-9003\": cpus 9000-9003 do not exist"), "{talk}");
@@ -39,11 +39,18 @@ fn a_check_may_be_made_for_another_machine() {
 fn placement_that_cannot_be_applied_is_refused_unless_it_may_be_lost() {
     let bench = Bench::new("StackedDrg2KiBV1_1");
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
-    fs::write(bench.path("worker.toml"), config + "\n[[processors.pc2]]\ncgroup.cpuset = \"0\"\n").unwrap();
-    let refused = bench.run(&["--check"]);
-    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-    assert!(said(&refused).contains("without cgroup.cpuset = \"0\"") && said(&refused).contains("--allow-unpinned"));
-    assert!(bench.run(&["--check", "--allow-unpinned"]).status.success());
+    let tables = "\n[[processors.pc2]]\nnuma_preferred = 900\n[[processors.c2]]\ncgroup.cpuset = \"5000\"\n";
+    fs::write(bench.path("worker.toml"), config + tables).unwrap();
+    let problems =
+        ["processors.pc2[0].numa_preferred = 900: machine ", "processors.c2[0].cgroup.cpuset = \"5000\": cpus 5000 "];
+    for args in [&["--check"][..], &["--sectors", "1"]] {
+        let refused = bench.run(args);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(problems.iter().all(|problem| said(&refused).contains(problem)), "{}", said(&refused));
+    }
+    let passed = bench.run(&["--check", "--allow-unpinned"]);
+    assert!(passed.status.success(), "{}", said(&passed));
+    assert!(said(&passed).contains("passed over: --allow-unpinned"), "{}", said(&passed));
 }
 
 #[test]
@@ -62,9 +69,11 @@ fn deals_are_refused_until_they_can_be_sealed() {
 fn a_refused_start_leaves_nothing_behind() {
     let bench = Bench::new("StackedDrg2KiBV1_1");
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
-    fs::write(bench.path("worker.toml"), config + "\n[[processors.c2]]\nbin = \"/usr/bin/outsourced\"\n").unwrap();
+    fs::write(bench.path("worker.toml"), config + "\n[[processors.c2]]\nbin = \"/nonexistent/outsourced\"\n").unwrap();
     let output = bench.run(&[]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let problem = "processors.c2[0].bin: \"/nonexistent/outsourced\" is no program that can be executed";
+    assert!(said(&output).contains(problem), "{}", said(&output));
     let names: Vec<_> = fs::read_dir(bench.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["worker.toml"]);
 }

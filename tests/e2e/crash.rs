@@ -87,23 +87,52 @@ fn nothing_done_was_repeated(bench: &Bench) {
     }
 }
 
-/// Two threads, a full stage between them, and a second daemon that goes on in the same stores.
+/// Every stage in children of our own, two of pc1, and c2 one at a time for both threads. The children of the early
+/// stages are killed once while they live: whatever they had is done again.
 #[test]
-fn two_threads_seal_a_sector_each_and_leave_empty_stores() {
-    if !has_parameters("two_threads_seal_a_sector_each") {
+fn two_threads_seal_a_sector_each_in_children_and_leave_empty_stores() {
+    if !has_parameters("two_threads_seal_a_sector_each_in_children") {
         return;
     }
     let bench = Bench::new("StackedDrg2KiBV1_1");
+    let stages = ["add_pieces", "tree_d", "pc1", "pc1", "pc2", "transfer", "c2"];
+    let tables: String = stages.map(|stage| format!("[[processors.{stage}]]\n")).concat();
     let more = "\n[[sealing_thread]]\nlocation = \"./sealing/1\"\n\n[processors.limitation.concurrent]\nc2 = 1\n";
-    let config = fs::read_to_string(bench.path("worker.toml")).unwrap() + more;
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap() + more + &tables;
     fs::write(bench.path("worker.toml"), config).unwrap();
-    let output = bench.run(&["--sectors", "2", "--json"]);
-    assert!(output.status.success(), "{}", said(&output));
+    let log = fs::File::create(bench.path("daemon.log")).unwrap();
+    let mut daemon = bench.daemon(&["--sectors", "2", "--json"]);
+    let daemon = daemon.stdout(std::process::Stdio::piped()).stderr(log).spawn().unwrap();
+    kill_children(&bench, &["add_pieces", "tree_d", "pc1", "pc2"]);
+    let output = daemon.wait_with_output().unwrap();
+    let log = fs::read_to_string(bench.path("daemon.log")).unwrap();
+    assert!(output.status.success(), "{}\n{log}", said(&output));
+    assert!(log.matches("was killed by SIGKILL; started again in 1 s").count() >= 5, "{log}");
+    assert!(reports(&output).iter().all(|report| report["proof_verified"] == true));
     let mut names: Vec<_> = reports(&output).iter().map(|report| report["name"].to_string()).collect();
     names.sort();
     assert_eq!(names, ["\"s-t01000-1\"", "\"s-t01000-2\""]);
     for store in ["sealing/0", "sealing/1"] {
         assert_eq!(fs::read(bench.path(store).join("journal")).unwrap(), b"", "cut to a snapshot");
+    }
+}
+
+/// Kills each child of these stages once, as soon as all are ready.
+fn kill_children(bench: &Bench, stages: &[&str]) {
+    let start = std::time::Instant::now();
+    let ready = loop {
+        let log = fs::read_to_string(bench.path("daemon.log")).unwrap();
+        let ready: Vec<_> = log.lines().filter(|line| line.contains(" ready processor=")).map(str::to_owned).collect();
+        if ready.len() == 7 {
+            break ready;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "children are not ready: {log}");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let to_kill = ready.iter().filter(|line| stages.iter().any(|stage| line.contains(&format!("\"{stage}["))));
+    for line in to_kill {
+        let pid = line.split("pid=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     }
 }
 

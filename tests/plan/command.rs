@@ -64,7 +64,7 @@ fn json_holds_the_file_and_the_forecast() {
     assert_eq!(answer["stages"].as_array().unwrap().len(), 6);
     assert!(answer["limits"]["c2"].as_u64().unwrap() >= 1);
 
-    let output = plan(&["--target", "1TiB/hour", "--machine", machine, "--json"]);
+    let output = plan(&["--target", "1TiB/hour", "--machine", machine, "--count", "1", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&answer["feasible"], &answer["bottleneck"]), (&false.into(), &"cores".into()));
@@ -73,10 +73,18 @@ fn json_holds_the_file_and_the_forecast() {
 #[test]
 fn a_target_out_of_reach_is_exit_1() {
     let file = machine_file();
-    let output = plan(&["--target", "1TiB/hour", "--machine", file.path().to_str().unwrap()]);
+    let one = ["--target", "1GiB/hour", "--machine", file.path().to_str().unwrap(), "--count", "1"];
+    let output = plan(&one);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
     let talk = text(&output.stderr);
-    assert!(talk.contains("no: plan 1TiB/hour") && talk.contains("could do"), "{talk}");
+    assert!(talk.contains("no: plan 1GiB/hour") && talk.contains("this machine could do"), "{talk}");
+    // What it says would do does.
+    let count = talk.split("(--count ").nth(1).unwrap().split(')').next().unwrap();
+    let enough = plan(&[&one[..5], &[count]].concat());
+    assert_eq!(enough.status.code(), Some(0));
+    assert!(text(&enough.stderr).contains(&format!("machines:   {count}, each with this file")));
+    let fewer = (count.parse::<u32>().unwrap() - 1).to_string();
+    assert_eq!(plan(&[&one[..5], &[fewer.as_str()]].concat()).status.code(), Some(1));
 }
 
 #[test]
@@ -86,8 +94,22 @@ fn what_cannot_be_planned_is_exit_2() {
     let broken = tempfile::NamedTempFile::new().unwrap();
     fs::write(broken.path(), "{\n  \"version\": 1,\n}").unwrap();
     let broken = broken.path().to_str().unwrap();
+    let zero = tempfile::NamedTempFile::new().unwrap();
+    let row = "version = 1\n[[stage]]\nstage = \"pc1\"\nsector_size = \"2KiB\"\nminutes = 0\nsource = \"here\"";
+    fs::write(zero.path(), row).unwrap();
+    let zero = zero.path().to_str().unwrap();
     for (args, expected) in [
-        (vec!["--target", "1TiB/day", "--sector-size", "32GiB"], "not supported in this version"),
+        (vec!["--target", "1TiB/day", "--sector-size", "32GiB", "--machine", machine], "tells no L3 cache"),
+        (vec!["--target", "1PiB/fortnight"], "is not a rate"),
+        (vec!["--target", "-1TiB/day"], "unexpected argument"),
+        (vec!["--target", "1KiB/day", "--machine", "2x epyc-7624 2TiB"], "did you mean epyc-7642"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--utilisation", "1.5"], "utilisation of 1.5"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--count", "0"], "--count 0"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--ghz", "0"], "clock of 0"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--layout", "mixed"], "exclusive or shared"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--c2", "remote"], "remote=PROGRAM"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--prover", "lotus"], "is not a prover"),
+        (vec!["--target", "1KiB/day", "--machine", machine, "--profile", zero], "minutes is 0, a time is more than 0"),
         (vec!["--target", "1TiB"], "is not a rate"),
         (vec!["--target", "1TiB/day", "--sector-size", "1GiB"], "is not a sector size"),
         (vec!["--target", "1KiB/day", "--machine", "/nonexistent/machine.json"], "/nonexistent/machine.json"),

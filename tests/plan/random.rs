@@ -1,8 +1,8 @@
 //! Any machine, any target: either a file that loads clean, or a refusal that says why.
 
-use crate::{machine, site};
+use crate::{machine, plan, site};
 use damocles_worker::{
-    planner::{PlanError, Target, plan},
+    planner::{PlanError, Target},
     units::{Bytes, Period, Rate, SectorSize},
     worker_config,
 };
@@ -38,7 +38,8 @@ proptest! {
                 prop_assert_eq!(loaded.config.sealing_thread.len(), plan.capacity.sealing_threads as usize);
                 prop_assert!(plan.capacity.sectors_per_hour_expected >= plan.capacity.sectors_per_hour_needed * 0.999);
             }
-            Err(PlanError::SectorSize(size)) => prop_assert!(size >= SectorSize::GiB32),
+            Err(PlanError::NoL3 { .. }) => prop_assert!(target.sector_size >= SectorSize::GiB32),
+            Err(PlanError::NothingFits { .. }) => prop_assert!(target.sector_size >= SectorSize::GiB32),
             Err(PlanError::Infeasible { needed, possible, .. }) => prop_assert!(possible < needed),
             Err(PlanError::NoMemory { .. }) => prop_assert_eq!(machine.memory_bytes(), Bytes(0)),
             Err(other) => prop_assert!(false, "{line} {target:?}: {other}"),

@@ -1,11 +1,10 @@
 //! The simulation against what can be known without it: sealcalc, Little's law, bounds, and the plans of the field.
 
-use crate::{fixtures, machine, machines, site, target};
+use crate::{fixtures, machine, machines, plan, site, target};
 use assert_cmd::Command;
 use damocles_worker::{
     machine::Machine,
     planner::{
-        plan,
         sealcalc::{Course, Inputs, Stage},
         simulate::{self, Chance, Duration, Forecast, Line, Question, Server, Station, Wait, forecast, run},
     },
@@ -291,11 +290,20 @@ fn what_cannot_be_played_through_is_exit_2_with_nothing_on_stdout() {
         (vec!["/no/such.toml", "--machine", machine], "/no/such.toml"),
         (vec![config, "--machine", machine, "--profile", config], "not a profile"),
         (vec![config, "--machine", machine, "--target", "1MiB/day"], "--target"),
+        (vec![config, "--machine", machine, "--ghz", "0"], "from 0.1 to 10"),
     ] {
         let output = simulate(&args);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(word), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[test]
+fn a_time_too_short_for_a_sector_has_an_answer_too() {
+    let (config, machine) = (fixtures::config("plan-a.toml"), machines::two_epyc_7642());
+    let short = forecast(&question(&config, &machine, &Profile::shipped(), Suite::Stock), 0.1, 1).unwrap();
+    assert_eq!((short.sectors_in_days, short.first_minutes, short.sectors_per_day.high), (0, None, 0.0));
+    assert!(short.one_more.is_empty() && short.bottleneck == "c2 on GPU 1");
 }
 
 #[test]

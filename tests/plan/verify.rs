@@ -275,6 +275,13 @@ fn each_rule_finds_its_smallest_violation() {
         ),
         (
             "envs = { CUDA",
+            "envs = { RUST_GPU_TOOLS_CUSTOM_GPU = \"RTX 3080:8704\", CUDA",
+            Severity::Advice,
+            "custom-gpu",
+            "names none of the GPUs here: NVIDIA GeForce RTX 3080",
+        ),
+        (
+            "envs = { CUDA",
             "envs = { HACK_P1 = \"1\", CUDA",
             Severity::Advice,
             "private-variable",

@@ -7,6 +7,7 @@ mod command;
 mod crash;
 mod fetching;
 mod gateway;
+mod layers;
 mod local_keys;
 mod seal;
 mod whole_way;

@@ -31,6 +31,7 @@ fn a_sector_with_data_is_proven_and_its_data_comes_back() {
         sector.cache_files().iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect::<Vec<_>>(),
         [
             (".layers_of", 64),
+            (".sdr_layers", sector.cache_files()[1].1),
             ("p_aux", 64),
             ("sc-02-data-layer-1.dat", 2048),
             ("sc-02-data-layer-2.dat", 2048),

@@ -29,7 +29,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 const CONCRETE: &[(&[&str], &[&str])] = &[
     (&["runtime", "manager", "embedded"], &["runtime", "daemon"]),
     (&["runtime", "manager", "remote"], &["runtime", "daemon"]),
-    (&["runtime", "processor", "in_process"], &["runtime", "daemon"]),
+    (&["runtime", "processor", "pool"], &["runtime", "daemon"]),
+    (&["runtime", "processor", "child"], &["runtime", "daemon"]),
 ];
 
 fn wrong_arrows(file: &TextFile) -> Vec<String> {

@@ -90,8 +90,10 @@ struct Engine<'l> {
     sequence: u32,
     threads: Vec<Thread>,
     stations: Vec<StationState>,
-    /// Stations that a station's end may let go on, itself included.
-    affected: Vec<Vec<u8>>,
+    /// Stations that a station's end may let go on, itself included, as bits.
+    affected: Vec<u16>,
+    /// Stations whose end lets only themselves go on, as bits.
+    alone: u16,
     locks_held: Vec<u32>,
     lock_since: Vec<f64>,
     pools: Vec<Pool>,
@@ -178,6 +180,7 @@ impl<'l> Engine<'l> {
                 Wait::Seed { ms } => Level { ms: *ms, task: Band::EXACT },
             })
             .collect();
+        let affected = affected(line);
         let wait_before =
             (0..=line.stations.len()).map(|at| line.waits.iter().position(|(before, _)| *before == at)).collect();
         let stations = line.stations.iter().map(|station| StationState {
@@ -204,7 +207,8 @@ impl<'l> Engine<'l> {
             sequence: 0,
             threads: vec![Thread::default(); line.threads.len()],
             stations: stations.collect(),
-            affected: affected(line),
+            alone: affected.iter().enumerate().filter(|(i, bits)| **bits == 1 << i).fold(0, |all, (i, _)| all | 1 << i),
+            affected,
             locks_held: vec![0; line.locks.len()],
             lock_since: vec![0.0; line.locks.len()],
             pools: line.pools.iter().map(pool).collect(),
@@ -251,8 +255,7 @@ impl<'l> Engine<'l> {
                 let ended = state.station;
                 self.end_task(thread, ended as usize);
                 let arrived_at = self.go_on(thread, ended + 1);
-                let affected = self.affected[ended as usize].iter().fold(0u16, |all, station| all | 1 << station);
-                self.dispatch(affected | arrived_at);
+                self.dispatch(self.affected[ended as usize] | arrived_at);
             }
         }
     }
@@ -324,8 +327,18 @@ impl<'l> Engine<'l> {
         self.dispatch(u16::MAX >> (16 - self.line.stations.len()));
     }
 
-    /// Starts whatever can start at these stations, whoever has waited longest first.
-    fn dispatch(&mut self, mut stations: u16) {
+    /// Starts whatever can start at these stations; where locks are shared, whoever has waited longest first.
+    fn dispatch(&mut self, stations: u16) {
+        let mut alone = stations & self.alone;
+        while alone != 0 {
+            let station = alone.trailing_zeros() as usize;
+            alone &= alone - 1;
+            while !self.stations[station].queue.is_empty() && self.start_first(station) {}
+        }
+        self.dispatch_in_turns(stations & !self.alone);
+    }
+
+    fn dispatch_in_turns(&mut self, mut stations: u16) {
         while stations != 0 {
             let longest = (0..self.stations.len())
                 .filter(|station| stations & (1 << station) != 0)
@@ -466,9 +479,9 @@ impl<'l> Engine<'l> {
 }
 
 /// Stations that share a lock wait for each other.
-fn affected(line: &Line) -> Vec<Vec<u8>> {
+fn affected(line: &Line) -> Vec<u16> {
     let locks = |station: usize| line.stations[station].servers.iter().flat_map(|server| &server.locks);
     let count = line.stations.len();
     let shares = |a: usize, b: usize| a == b || locks(a).any(|lock| locks(b).any(|other| other == lock));
-    (0..count).map(|a| (0..count).filter(|b| shares(a, *b)).map(|b| b as u8).collect()).collect()
+    (0..count).map(|a| (0..count).filter(|b| shares(a, *b)).fold(0, |bits, b| bits | 1 << b)).collect()
 }

@@ -17,6 +17,9 @@ const RUNS: u64 = 40;
 /// Of the settled days in each of them.
 const BAND_DAYS: f64 = 5.0;
 
+/// Settled days in which one more of something is tried.
+const OUTLOOK_DAYS: f64 = 10.0;
+
 /// A gain below this is none.
 const GAIN_MIN: f64 = 0.005;
 
@@ -110,7 +113,7 @@ fn of_line(line: &Line, sector_size: SectorSize, days: f64, seed: u64) -> Foreca
     let rate = rate(&tally);
     let band = band(line, settled_ms, days, seed);
     let expected = rate * DAY;
-    let one_more = one_more(line, &tally, settled_ms, days, seed, expected);
+    let one_more = one_more(line, &tally, settled_ms, days, seed);
     Forecast {
         days,
         seed,
@@ -209,7 +212,14 @@ fn bottleneck(bounds: &[Bound], one_more: &[OneMore], expected: f64) -> String {
     tightest.map(|bound| bound.what.clone()).or(helps).unwrap_or_else(otherwise)
 }
 
-fn one_more(line: &Line, tally: &Tally, settled_ms: f64, days: f64, seed: u64, expected: f64) -> Vec<OneMore> {
+fn one_more(line: &Line, tally: &Tally, settled_ms: f64, days: f64, seed: u64) -> Vec<OneMore> {
+    let until = (settled_ms + OUTLOOK_DAYS * DAY).min(days * DAY);
+    let expected_of = |line: &Line| rate(&run(line, until, settled_ms, Some(Chance::new(seed, 0).expected()))) * DAY;
+    let expected = expected_of(line);
+    if expected <= 0.0 {
+        // Too short to see anything end: nothing to compare with.
+        return Vec::new();
+    }
     let mut options = vec![("sealing thread".to_owned(), with_thread(line))];
     for station in 0..line.stations.len() {
         options.push((format!("{} at once", station_name(line, station)), with_slot(line, station)));
@@ -221,8 +231,7 @@ fn one_more(line: &Line, tally: &Tally, settled_ms: f64, days: f64, seed: u64, e
     let mut found: Vec<OneMore> = options
         .into_iter()
         .map(|(what, line)| {
-            let tally = run(&line, days * DAY, settled_ms, Some(Chance::new(seed, 0).expected()));
-            let sectors_per_day = rate(&tally) * DAY;
+            let sectors_per_day = expected_of(&line);
             OneMore { what, sectors_per_day, gain: sectors_per_day / expected - 1.0 }
         })
         .filter(|more| more.gain >= GAIN_MIN)

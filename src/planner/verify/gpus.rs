@@ -48,6 +48,7 @@ fn of_one(case: &Case, placed: &Placed) -> Vec<Finding> {
         let text = format!("{} models of GPUs, and without CUDA_DEVICE_ORDER the fastest is number 0", names.len());
         found.push(finding(Warning, "gpu-order", placed.key("envs"), text, "set CUDA_DEVICE_ORDER = \"PCI_BUS_ID\""));
     }
+    found.extend(custom(placed, &names));
     let stage = match placed.stage {
         Some(StageName::Pc2) => Stage::Pc2,
         Some(StageName::C2) => Stage::C2,
@@ -65,6 +66,27 @@ fn of_one(case: &Case, placed: &Placed) -> Vec<Finding> {
         found.push(finding(Error, "gpu-memory", path, text, "take a larger GPU, or do it elsewhere"));
     }
     found
+}
+
+/// The library looks a GPU up by the very name that its driver tells.
+fn custom(placed: &Placed, names: &std::collections::BTreeSet<&str>) -> Option<Finding> {
+    const NAME: &str = "RUST_GPU_TOOLS_CUSTOM_GPU";
+    let value = placed.processor.envs.get(NAME)?;
+    let is_met =
+        value.split(',').filter_map(|entry| entry.rsplit_once(':')).any(|(name, _)| names.contains(name.trim()));
+    (!is_met && !names.is_empty()).then(|| {
+        let text = format!(
+            "\"{value}\" names none of the GPUs here: {}",
+            names.iter().copied().collect::<Vec<_>>().join(", ")
+        );
+        finding(
+            Advice,
+            "custom-gpu",
+            placed.env(NAME),
+            text,
+            "write the driver's name and the number of its cores: NAME:CORES",
+        )
+    })
 }
 
 /// Two processors on one GPU, whose memory does not hold both.

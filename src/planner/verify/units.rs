@@ -142,7 +142,7 @@ fn bind(
         Prover::Own => own(groups, width),
         Prover::Stock | Prover::StockDamocles => {
             let group_count = group_count.max(1);
-            if seen.len() % group_count != 0 {
+            if !seen.len().is_multiple_of(group_count) {
                 found.panics = true;
                 return found;
             }

@@ -3,13 +3,14 @@
 //! The loader has judged the file in itself. Here: what this version cannot do, what the machine does not have,
 //! which folders and parameters are missing. Everything is found at once.
 
-use super::{Options, parts::embedded_options};
+use super::{Options, children, parts::embedded_options};
 use crate::{
     machine::Machine,
     runtime::{
         manager::embedded,
         proofs::params::{self, ParamsKind},
     },
+    sys::{Root, cgroup::Cpusets, process},
     units::{CpuList, SealProof, SectorSize},
     worker_config::{Processor, RpcClient, StageName, WorkerConfig},
 };
@@ -43,9 +44,7 @@ impl Findings {
 pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
     let mut found = Findings::default();
     unsupported(config, options, &mut found);
-    for (stage, index, processor) in processors(config) {
-        placement(&format!("processors.{stage}[{index}]"), processor, host.machine, &mut found);
-    }
+    processors_of(config, options, host, &mut found);
     if host.here {
         folders(config, &mut found);
         static_tree_d(config, &mut found);
@@ -106,48 +105,52 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     if !config.processors.sealing_daemons.is_empty() {
         found.problem("processors.sealing_daemons: not supported in this version; remove the tables".into());
     }
-    for (stage, index, processor) in processors(config) {
-        in_process_only(&format!("processors.{stage}[{index}]"), processor, options, found);
+}
+
+/// What can be seen of processors without starting them.
+fn processors_of(config: &WorkerConfig, options: &Options, host: Host, found: &mut Findings) {
+    let mut unpinned = Findings::default();
+    for (name, index, processor) in processors(config) {
+        let key = format!("processors.{name}[{index}]");
+        if children::stage_of(name).is_none() {
+            found.warning(format!("{key}: no plan of this version uses {name}: this processor is not started"));
+            continue;
+        }
+        if processor.cgroup.group_name.is_some() && processor.cgroup.cpuset.is_none() {
+            found.warning(format!("{key}.cgroup.group_name: without cgroup.cpuset no group is made"));
+        }
+        placement(&key, processor, host.machine, &mut unpinned);
+        if host.here {
+            groups(&key, processor, &mut unpinned);
+            program(&key, processor, found);
+        }
+    }
+    if options.allow_unpinned {
+        found
+            .warnings
+            .extend(unpinned.problems.into_iter().map(|text| format!("{text}; passed over: --allow-unpinned")));
+    } else {
+        found.problems.extend(unpinned.problems);
     }
 }
 
-/// Stages run inside the daemon in this version. What a processor's table asks for beyond that must not vanish.
-fn in_process_only(key: &str, processor: &Processor, options: &Options, found: &mut Findings) {
-    if let Some(bin) = &processor.bin {
-        found
-            .problem(format!("{key}.bin = {:?}: external processors are not supported in this version", bin.display()));
+fn program(key: &str, processor: &Processor, found: &mut Findings) {
+    if let Some(bin) = &processor.bin
+        && process::find_program(bin, std::env::var_os("PATH").as_deref()).is_none()
+    {
+        found.problem(format!("{key}.bin: {}", children::no_program(bin)));
+    }
+}
+
+/// Whether the processor's cgroup could be made, as far as that can be seen without making it.
+fn groups(key: &str, processor: &Processor, found: &mut Findings) {
+    if processor.cgroup.cpuset.is_none() {
         return;
     }
-    let mut lost = Vec::new();
-    if let Some(cpus) = &processor.cgroup.cpuset {
-        lost.push(format!("cgroup.cpuset = \"{cpus}\""));
-    }
-    if let Some(node) = processor.numa_preferred {
-        lost.push(format!("numa_preferred = {node}"));
-    }
-    if let Some(group) = &processor.cgroup.group_name {
-        lost.push(format!("cgroup.group_name = {group:?}"));
-    }
-    // Names only: a value may be a secret.
-    lost.extend(processor.envs.keys().map(|name| format!("envs.{name}")));
-    if !processor.inherit_envs {
-        lost.push("inherit_envs = false".into());
-    }
-    if processor.args.is_some() {
-        lost.push("args".into());
-    }
-    if !processor.locks.is_empty() {
-        lost.push(format!("locks = {:?}", processor.locks));
-    }
-    if lost.is_empty() {
-        found.warning(format!("{key}: the stage runs inside the daemon in this version"));
-        return;
-    }
-    let text = format!("{key}: the stage runs inside the daemon in this version, without {}", lost.join(", "));
-    if options.allow_unpinned {
-        found.warning(text);
-    } else {
-        found.problem(format!("{text}; remove the table, or run with --allow-unpinned"));
+    let writable =
+        Cpusets::find(&Root::at("/")).and_then(|cpusets| cpusets.check_writable(children::group_of(processor)));
+    if let Err(error) = writable {
+        found.problem(format!("{key}.cgroup.cpuset: {error}"));
     }
 }
 

@@ -1,16 +1,17 @@
 //! From a worker configuration to running sealing threads, and back to a stop in order.
 //!
 //! ```text
-//! check ─► stores (all or none) ─► manager ─► threads: one Worker each ─► stop ─► threads join
-//!                                                    │
-//!                                    finished sectors ─► Report (verified once more)
+//! check ─► stores (all or none) ─► children (all or none) ─► manager ─► threads: one Worker each ─► stop ─► threads join
+//!                                                                           │                           children end
+//!                                                           finished sectors ─► Report (verified once more)
 //! ```
 //!
 //! Only this module names concrete managers and executors. Nothing on the host changes before every check has
-//! passed; then every store is owned before anything else is touched. One tokio runtime serves the manager; sealing threads never enter it.
+//! passed; then every store is owned before anything else is touched, and every child is where it should be before a sector is begun. One tokio runtime serves the manager; sealing threads never enter it.
 
 mod budget;
 mod check;
+mod children;
 mod crash;
 mod execute;
 mod parts;
@@ -18,7 +19,9 @@ mod report;
 mod threads;
 
 pub use check::{Findings, Host, check};
+pub use children::start as start_processors;
 pub use crash::CrashPoint;
+pub use execute::perform;
 pub use report::SectorReport;
 
 use super::{
@@ -28,6 +31,7 @@ use super::{
 };
 use crate::worker_config::{Sealing, WorkerConfig};
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -41,8 +45,12 @@ use tracing::{info, warn};
 pub struct Options {
     /// Stop after so many finished sectors.
     pub sectors: Option<u64>,
-    /// Run stages whose placement this version cannot apply.
+    /// Run processors that cannot be placed as they should.
     pub allow_unpinned: bool,
+    /// Our own program, which is the processors' default and places every child.
+    pub program: PathBuf,
+    /// Where the children's temporary folders are made.
+    pub temp: PathBuf,
     /// Let a remote manager have proofs of locally generated keys.
     pub allow_local_params: bool,
     /// How long a stop waits for stages in flight.
@@ -79,6 +87,16 @@ pub enum DaemonError {
     Attached(String),
     #[error("{0}")]
     Parameters(String),
+    #[error(transparent)]
+    Scratch(#[from] super::processor::scratch::ScratchError),
+    #[error("{0}")]
+    Program(String),
+    #[error("{}; with --allow-unpinned a processor that cannot be placed runs anyway", list(.0))]
+    Processors(Vec<super::processor::pool::StartError>),
+}
+
+fn list(errors: &[super::processor::pool::StartError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 
 /// Asks a running daemon to stop in order.
@@ -112,12 +130,14 @@ pub fn run(
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
     let stores = own_stores(config)?;
-    let parts = parts::build(config, options, &runtime)?;
+    let pool = Arc::new(children::start(&config.processors, options)?);
+    let parts = parts::build(config, options, &runtime, pool.clone())?;
     let workers: Vec<_> =
         stores.into_iter().map(|(store, sealing)| Worker::new(store, sealing, parts.clone())).collect();
     let status = threads::Status::new(workers.len());
     parts::ping(&runtime, config, &parts, status.clone());
     let ending = threads::run(workers, options.sectors, stop, options.grace, &status, finished);
+    pool.stop();
     // Calls in flight are safe to repeat; stages in flight are not journaled as done.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ending)

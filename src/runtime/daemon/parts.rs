@@ -1,6 +1,6 @@
 //! Builds what all sealing threads share: manager, executor, stores, the name this worker goes by.
 
-use super::{DaemonError, Options, StopFlag, execute, threads::Status};
+use super::{DaemonError, Options, StopFlag, threads::Status};
 use crate::{
     runtime::{
         manager::{
@@ -10,6 +10,7 @@ use crate::{
             remote::Remote,
             wire::{StoreBasicInfo, WorkerInfo},
         },
+        processor::Executor,
         proofs,
         worker::{Clock, Hooks, NoHooks, Parts, PersistentStore},
     },
@@ -33,7 +34,12 @@ impl Clock for WallClock {
 }
 
 /// Builds the shared parts; with a remote manager, asks it about every attached store first.
-pub(super) fn build(config: &WorkerConfig, options: &Options, runtime: &Runtime) -> Result<Parts, DaemonError> {
+pub(super) fn build(
+    config: &WorkerConfig,
+    options: &Options,
+    runtime: &Runtime,
+    executor: Arc<dyn Executor>,
+) -> Result<Parts, DaemonError> {
     let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
     let stores = attach(config, embedded)?;
     let (manager, chain): (Arc<dyn SectorManager>, _) = match &config.sector_manager.rpc_client {
@@ -54,7 +60,7 @@ pub(super) fn build(config: &WorkerConfig, options: &Options, runtime: &Runtime)
     };
     Ok(Parts {
         manager,
-        executor: Arc::new(execute::executor(&config.processors)),
+        executor,
         clock: Arc::new(WallClock),
         hooks,
         chain,

@@ -1,9 +1,23 @@
 //! Where stage work is done: submitted, then polled.
 //!
-//! A stage takes seconds to hours, so a worker hands it over and comes back. Today one executor exists,
-//! `in_process`: a thread of the daemon per task. Child processes will stand behind the same trait.
+//! A stage takes seconds to hours, so a worker hands it over and comes back.
+//!
+//! ```text
+//! worker ─ queue, granted?, start, poll ─► pool ─┬─ in the daemon: a thread per task, `Perform`
+//!                                          │     └─ child ═ pipes ═ serve: our processor, or anybody's
+//!                          limit (who, where, when)          └─ `Perform`, or rehearse (it pretends)
+//! ```
+//!
+//! `protocol` is what goes through the pipes, `restart` how long a fallen child stays down, both pure; `scratch` are the
+//! children's temporary folders.
 
-pub mod in_process;
+pub mod child;
+pub mod pool;
+pub mod protocol;
+pub mod rehearse;
+pub mod restart;
+pub mod scratch;
+pub mod serve;
 
 use super::stage::*;
 use crate::units::SealProof;
@@ -51,26 +65,46 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{stage}: {reason}")]
 pub struct StageError {
-    pub stage: &'static str,
+    pub stage: Stage,
     pub reason: String,
     /// Trying the same again cannot help.
     pub permanent: bool,
 }
 
 impl Task {
-    /// The stage's name, as in the configuration and on the wire.
-    pub fn stage(&self) -> &'static str {
+    /// The task's stage.
+    pub fn stage(&self) -> Stage {
         match self {
-            Self::AddPieces(_) => "add_pieces",
-            Self::TreeD(_) => "tree_d",
-            Self::Pc1(_) => "pc1",
-            Self::RestoreReplica(_) => "restore_replica",
-            Self::Pc2(_) => "pc2",
-            Self::C1(_) => "c1",
-            Self::C2(_) => "c2",
-            Self::Transfer(_) => "transfer",
+            Self::AddPieces(_) => Stage::AddPieces,
+            Self::TreeD(_) => Stage::TreeD,
+            Self::Pc1(_) => Stage::Pc1,
+            Self::RestoreReplica(_) => Stage::RestoreReplica,
+            Self::Pc2(_) => Stage::Pc2,
+            Self::C1(_) => Stage::C1,
+            Self::C2(_) => Stage::C2,
+            Self::Transfer(_) => Stage::Transfer,
         }
     }
+}
+
+/// Carries out one task on the calling thread.
+pub type Perform = dyn Fn(Task) -> Result<Output, Flaw> + Send + Sync;
+
+/// Why a task could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// For the operator, without the stage's name.
+    pub reason: String,
+    /// Trying the same again cannot help.
+    pub permanent: bool,
+}
+
+/// Carries out `task`; a panic is a flaw of that task and of nothing else.
+pub fn perform_guarded(perform: &Perform, task: Task) -> Result<Output, Flaw> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform(task))).unwrap_or_else(|panic| {
+        let reason = format!("panicked: {}", super::words::panic_text(panic.as_ref()));
+        Err(Flaw { reason, permanent: false })
+    })
 }
 
 /// A place in the queue of a stage, later a slot of it, later the task that runs in it.
@@ -86,7 +120,7 @@ pub type End = (Result<Output, StageError>, Duration);
 /// because its intent belongs in the journal when it starts, not when it queues.
 pub trait Executor: Send + Sync {
     /// Queues for a slot of `stage`.
-    fn queue(&self, stage: &'static str) -> Slot;
+    fn queue(&self, stage: Stage) -> Slot;
     /// Whether the slot has been granted.
     fn granted(&self, slot: Slot) -> bool;
     /// Starts `task` in a granted slot; anything else is a bug and panics.

@@ -1,6 +1,6 @@
 //! Why a stage has no answer: the stage, the path, what happened, what to do.
 
-use crate::sys::durable::DurableError;
+use crate::{runtime::sdr::SdrError, sys::durable::DurableError};
 use std::path::{Path, PathBuf};
 
 /// A stage of the proofs that ended without an answer.
@@ -24,6 +24,9 @@ pub enum ProofsError {
     /// A value of the library's that does not read or write as JSON.
     #[error("{stage}: {what} is not what this library version writes: {source}; run the stage before it again")]
     Value { stage: &'static str, what: &'static str, source: serde_json::Error },
+    /// Our own layers could not be made.
+    #[error("{stage}: {source}")]
+    Layers { stage: &'static str, source: SdrError },
     /// A file could not be written for good.
     #[error("{stage}: {source}")]
     Durable { stage: &'static str, source: DurableError },
@@ -44,6 +47,7 @@ impl ProofsError {
             | Self::Input { stage, .. }
             | Self::NotSupported { stage, .. }
             | Self::Value { stage, .. }
+            | Self::Layers { stage, .. }
             | Self::Durable { stage, .. } => stage,
         }
     }

@@ -10,10 +10,14 @@ use super::{
     convert::{self, library_pieces, registered},
     ensure_parent_cache,
     error::InStage,
-    guard,
+    guard, own,
+    prover::{Pc1Options, Pc1Prover},
 };
 use crate::{
-    runtime::stage::{Opaque, Pc1Task, Pc2Output, Pc2Task, TREE_D},
+    runtime::{
+        sdr::progress::{Unwatched, Watch},
+        stage::{Opaque, Pc1Task, Pc2Output, Pc2Task, TREE_D},
+    },
     sys::durable::{self, AtomicFile},
     units::{SectorSize, hex},
 };
@@ -36,15 +40,29 @@ const LAYER: &[&str] = &["sc-02-data-layer-"];
 /// Everything that pc2 writes into the cache folder, whatever its numbering.
 const PC2_FILES: &[&str] = &["sc-02-data-tree-c", "sc-02-data-tree-r-last", "p_aux", "t_aux"];
 
-/// Copies staged to sealed and computes the layers. Safe to repeat: layers of the same replica are kept.
+/// Copies staged to sealed and computes the layers, with the prover that this process's variables choose. Safe to
+/// repeat: finished layers of the same replica are kept.
 pub fn pc1(task: &Pc1Task) -> Result<Opaque, ProofsError> {
+    pc1_with(task, &Pc1Options::from_env()?, &Unwatched)
+}
+
+/// The same as chosen, with somebody who looks at it and may stop it (our own prover only).
+pub fn pc1_with(task: &Pc1Task, options: &Pc1Options, watch: &dyn Watch) -> Result<Opaque, ProofsError> {
     let size = task.registered_proof.sector_size();
     check_length(PC1, &task.in_path, size.bytes().0, "run add_pieces again")?;
     // Without it the library would build tree-d here, under its final name.
     check_length(PC1, &task.cache_path.join(TREE_D), size.tree_d_bytes(), "run tree_d again")?;
-    ensure_parent_cache(task.registered_proof)?;
+    let parents = ensure_parent_cache(task.registered_proof)?;
     keep_only_layers_of(task)?;
     make_file(&task.out_path)?;
+    let output = match options.prover {
+        Pc1Prover::Own => own::phase1(task, parents, options, watch)?,
+        Pc1Prover::Stock => stock_phase1(task)?,
+    };
+    convert::opaque(PC1, "pc1's answer", &output)
+}
+
+fn stock_phase1(task: &Pc1Task) -> Result<SealPreCommitPhase1Output, ProofsError> {
     let pieces = library_pieces(&task.piece_infos);
     let output = guard::call(PC1, &task.cache_path, "check free space in the store, and the pieces", || {
         seal::seal_pre_commit_phase1(
@@ -61,7 +79,7 @@ pub fn pc1(task: &Pc1Task) -> Result<Opaque, ProofsError> {
     // The library renames layers without syncing them; what is reported done must survive a power cut.
     sync_all(PC1, &task.cache_path, LAYER)?;
     durable::sync_file(&task.out_path).in_stage(PC1)?;
-    convert::opaque(PC1, "pc1's answer", &output)
+    Ok(output)
 }
 
 /// Builds tree-c, encodes the sealed file in place and builds tree-r-last. **Not** safe to repeat on its

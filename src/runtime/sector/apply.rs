@@ -1,7 +1,7 @@
 //! The only place where a record changes. Who else wants a change makes an event.
 
 use super::{Event, Failure, Level, Record, State};
-use crate::worker_config::Sealing;
+use crate::{runtime::stage::Stage, worker_config::Sealing};
 
 /// An event that the state it met does not allow: our own mistake, or a journal that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +35,8 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
         }
         (Allocated, Event::DealsAcquired) => DealsAcquired,
         (state, Event::StageStarted { stage }) if state != Empty => {
-            record.pc2_dirty |= stage == "pc2";
-            *record.starts.entry(stage).or_default() += 1;
+            record.pc2_dirty |= stage == Stage::Pc2;
+            *record.starts.entry(stage.to_string()).or_default() += 1;
             state
         }
         (DealsAcquired, Event::PiecesAdded { pieces, seconds }) => {

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::runtime::{
     manager::wire::{AllocatedSector, B64Bytes, Seed, StoreBasicInfo, Ticket},
-    stage::{Opaque, Pc2Output, PieceInfo},
+    stage::{Opaque, Pc2Output, PieceInfo, Stage},
 };
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
@@ -20,7 +20,7 @@ pub enum Event {
     DealsAcquired,
     /// The intent: a stage is about to begin.
     StageStarted {
-        stage: String,
+        stage: Stage,
     },
     PiecesAdded {
         pieces: Vec<PieceInfo>,

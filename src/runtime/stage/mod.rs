@@ -4,9 +4,11 @@
 //! own executor read the same values. What only the proofs library understands (labels, vanilla
 //! proofs) passes through as `Opaque` JSON and is never taken apart here. Pure: no files, no clock.
 
+mod name;
 mod opaque;
 mod paths;
 
+pub use name::Stage;
 pub use opaque::Opaque;
 pub use paths::{PC2_RUNNING, SectorPaths, TREE_D};
 

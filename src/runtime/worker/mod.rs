@@ -14,6 +14,7 @@ use super::{
     manager::{Answer, Call, CallTicket, ManagerError, SectorManager, wire::*},
     processor::{End, Executor, Output, Slot},
     sector::{Action, Event, Failure, Level, Record, State, decide, unasked},
+    stage::Stage,
     store::{Store, StoreError},
 };
 use crate::{units::SectorSize, worker_config::Sealing};
@@ -85,7 +86,7 @@ pub struct Worker {
     parts: Parts,
     pending: Option<Pending>,
     /// A place in a stage's queue, or a granted slot in which nothing runs yet.
-    slot: Option<(Slot, &'static str)>,
+    slot: Option<(Slot, Stage)>,
     /// The ticket was asked for since the slot was granted.
     ticket_fresh: bool,
     report: Option<CallTicket>,
@@ -97,7 +98,7 @@ pub struct Worker {
 enum Pending {
     Call(CallTicket, Call),
     /// The task and, for a transfer, the store that it brings the files to.
-    Stage(Slot, &'static str, Option<String>),
+    Stage(Slot, Stage, Option<String>),
 }
 
 impl Worker {
@@ -134,7 +135,7 @@ impl Worker {
     /// The stage that is being worked on, if one is.
     pub fn stage_in_flight(&self) -> Option<&'static str> {
         match self.pending {
-            Some(Pending::Stage(_, stage, _)) => Some(stage),
+            Some(Pending::Stage(_, stage, _)) => Some(stage.name()),
             _ => None,
         }
     }
@@ -192,7 +193,7 @@ impl Worker {
                 Some(end) => self.ended(end, target),
                 None => {
                     self.pending = Some(Pending::Stage(slot, stage, target));
-                    Ok(Step::WaitFor(stage))
+                    Ok(Step::WaitFor(stage.name()))
                 }
             },
         }
@@ -205,7 +206,7 @@ impl Worker {
         }
         if self.record().state == State::PC1Done && !self.record().pc2_dirty && self.store.pc2_marked() {
             // The store comes from another program that was killed inside pc2.
-            self.happen(Event::StageStarted { stage: "pc2".into() })?;
+            self.happen(Event::StageStarted { stage: Stage::Pc2 })?;
         }
         let now = self.parts.clock.now();
         let candidates: Vec<_> =
@@ -218,7 +219,9 @@ impl Worker {
             Action::Wait(until) => Ok(Step::WaitUntil(until)),
             Action::Paused(failure) => Ok(Step::Paused(failure)),
             Action::Call(call) => Ok(self.ask(call)),
-            Action::TakeTicket(call) => Ok(if self.has_slot("pc1") { self.ask(call) } else { Step::WaitFor("pc1") }),
+            Action::TakeTicket(call) => {
+                Ok(if self.has_slot(Stage::Pc1) { self.ask(call) } else { Step::WaitFor("pc1") })
+            }
             Action::SkipDeals => self.happen_and_report(Event::DealsAcquired),
             Action::SkipProofCheck => self.happen_and_report(Event::ProofLanded),
             action => self.begin_stage(action),
@@ -251,7 +254,7 @@ impl Worker {
     }
 
     /// Whether this worker holds a slot of `stage`; queues for one if it does not.
-    fn has_slot(&mut self, stage: &'static str) -> bool {
+    fn has_slot(&mut self, stage: Stage) -> bool {
         match self.slot {
             Some((slot, held)) if held == stage => self.parts.executor.granted(slot),
             _ => {
@@ -282,7 +285,7 @@ impl Worker {
         }
         let stage = tasks::stage_of(&action);
         if !self.has_slot(stage) {
-            return Ok(Step::WaitFor(stage));
+            return Ok(Step::WaitFor(stage.name()));
         }
         if let (Action::Pc1, false, Some(id)) = (&action, self.ticket_fresh, self.record().id()) {
             // It may have expired while this worker queued or was down.
@@ -294,8 +297,8 @@ impl Worker {
             Err(tasks::NoTask::Because(failure)) => return self.fail(failure),
             Err(tasks::NoTask::Instead(event)) => return self.happen_and_report(event),
         };
-        self.happen(Event::StageStarted { stage: stage.into() })?;
-        info!(sector = self.sector_name(), stage, "started");
+        self.happen(Event::StageStarted { stage })?;
+        info!(sector = self.sector_name(), %stage, "started");
         let (slot, _) = self.slot.take().expect("granted above");
         self.ticket_fresh = false;
         self.parts.executor.start(slot, task);

@@ -22,16 +22,16 @@ pub(super) enum NoTask {
 }
 
 /// The stage that does `action`.
-pub(super) fn stage_of(action: &Action) -> &'static str {
+pub(super) fn stage_of(action: &Action) -> Stage {
     match action {
-        Action::AddPieces => "add_pieces",
-        Action::BuildTreeD => "tree_d",
-        Action::Pc1 => "pc1",
-        Action::RestoreReplica => "restore_replica",
-        Action::Pc2 => "pc2",
-        Action::Persist(_) => "transfer",
-        Action::C1 => "c1",
-        Action::C2 => "c2",
+        Action::AddPieces => Stage::AddPieces,
+        Action::BuildTreeD => Stage::TreeD,
+        Action::Pc1 => Stage::Pc1,
+        Action::RestoreReplica => Stage::RestoreReplica,
+        Action::Pc2 => Stage::Pc2,
+        Action::Persist(_) => Stage::Transfer,
+        Action::C1 => Stage::C1,
+        Action::C2 => Stage::C2,
         other => unreachable!("{other:?} is not a stage"),
     }
 }

@@ -113,10 +113,10 @@ fn perform(task: &Task) -> Output {
 }
 
 impl Executor for Stages {
-    fn queue(&self, stage: &'static str) -> Slot {
+    fn queue(&self, stage: Stage) -> Slot {
         let mut queued = self.queued.lock().unwrap();
         let slot = Slot(queued.len() as u64);
-        queued.insert(slot, stage);
+        queued.insert(slot, stage.name());
         slot
     }
 
@@ -125,12 +125,12 @@ impl Executor for Stages {
     }
 
     fn start(&self, slot: Slot, task: Task) {
-        let stage = task.stage();
-        let refused = self.refusals.lock().unwrap().get_mut(stage).filter(|left| **left > 0).map(|left| *left -= 1);
+        let (stage, name) = (task.stage(), task.stage().name());
+        let refused = self.refusals.lock().unwrap().get_mut(name).filter(|left| **left > 0).map(|left| *left -= 1);
         let result = match refused {
             Some(()) => Err(StageError { stage, reason: "no".into(), permanent: false }),
             None => {
-                self.done.lock().unwrap().push(stage);
+                self.done.lock().unwrap().push(name);
                 Ok(perform(&task))
             }
         };

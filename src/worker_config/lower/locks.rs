@@ -1,4 +1,4 @@
-//! `[processors.ext_locks]` against the `locks` of the processors.
+//! `[processors.ext_locks]` against the `locks` of the processors. Their order does not matter: a task takes all or none.
 
 use crate::worker_config::{
     diagnosis::Log,
@@ -7,14 +7,11 @@ use crate::worker_config::{
     suggest::nearest,
     values::{Name, Positive},
 };
-use std::collections::HashMap;
 
 pub(super) fn check(ext_locks: &[Entry<Positive>], processors: &[&raw::Processor], log: &mut Log) {
-    let mut orders = HashMap::new();
     for processor in processors {
         let locks = processor.locks.as_ref().map_or(&[][..], |at| &at.value);
         check_known(ext_locks, locks, log);
-        check_order(processor, locks, &mut orders, log);
     }
     for lock in ext_locks {
         let used = |processor: &&raw::Processor| {
@@ -42,28 +39,6 @@ fn check_known(ext_locks: &[Entry<Positive>], locks: &[At<Name>], log: &mut Log)
                 None => format!("add {name} = 1 under [processors.ext_locks]"),
             };
             log.problem(place, format!("the lock {name:?} is not in processors.ext_locks"), accepted);
-        }
-    }
-}
-
-/// Locks are taken in the order they are listed: two orders of the same pair can wait for each other.
-fn check_order<'r>(
-    processor: &'r raw::Processor,
-    locks: &'r [At<Name>],
-    orders: &mut HashMap<(&'r str, &'r str), &'r str>,
-    log: &mut Log,
-) {
-    for (i, later) in locks.iter().enumerate() {
-        for earlier in &locks[..i] {
-            let (first, second) = (earlier.value.0.as_str(), later.value.0.as_str());
-            if first == second {
-                continue;
-            }
-            if let Some(other) = orders.get(&(second, first)) {
-                let found = format!("takes {first:?} before {second:?}, {other} the other way round");
-                log.warning(&later.place, found, "they can wait for each other for ever: list them in one order");
-            }
-            orders.entry((first, second)).or_insert(&processor.place.path);
         }
     }
 }

@@ -1,0 +1,349 @@
+//! Stages on concrete cores, GPUs, memory and disks: the best of all layouts, or what is missing for any.
+//!
+//! ```text
+//! for each layout of the GPUs, for each number of PC1 tasks:
+//!   PC1 on whole L3 groups of each node ─► cores left over ─► the system's, PC2's, C2's ─► memory ─► disks ─► rate
+//! ```
+//!
+//! Every candidate is complete and checked; the best rate wins, then the layout without locks, then the fewest PC1
+//! tasks. A candidate that does not fit says what it lacks, and the smallest lack is the answer where nothing fits.
+
+mod base;
+mod build;
+mod deal;
+pub(crate) mod disks;
+mod layout;
+pub(crate) mod memory;
+mod pc1;
+
+pub use disks::Folder;
+pub use layout::GpuUse;
+pub use memory::{Memory, NodeMemory};
+
+use super::{Bottleneck, Choices, costs::Costs, inventory::Inventory, steady};
+use crate::{
+    profile::{Cost, Stage},
+    units::{Bytes, CpuList, NodeId},
+};
+use base::Bases;
+use build::Builder;
+use layout::Layout;
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
+
+/// Everything of one machine in its place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Placement {
+    pub gpu_use: GpuUse,
+    /// Producers of each PC1 task.
+    pub producers: u32,
+    pub pc1: Vec<Pc1Processor>,
+    /// PC2 and C2.
+    pub processors: Vec<GpuProcessor>,
+    /// Cores for the system, add_pieces and tree_d.
+    pub system: CpuList,
+    pub add_pieces: u32,
+    pub tree_d: u32,
+    /// Tasks that a C2 elsewhere has under way; 0 where C2 is done here.
+    pub c2_remote: u32,
+    pub threads: u32,
+    pub memory: Memory,
+    pub folders: Vec<Folder>,
+    pub minutes_per_sector: f64,
+    pub sectors_per_hour: f64,
+    #[serde(skip)]
+    pub bottleneck: Bottleneck,
+    /// What each stage makes here at most, in sectors an hour.
+    pub stage_rates: BTreeMap<Stage, f64>,
+    /// Bytes written to the sealing disks for each sector.
+    pub writes_per_sector: Bytes,
+}
+
+/// A PC1 processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pc1Processor {
+    pub node: NodeId,
+    pub cpuset: CpuList,
+    pub tasks: u32,
+    pub memory: Bytes,
+}
+
+/// A PC2 or C2 processor: one task at a time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GpuProcessor {
+    pub stage: Stage,
+    pub cpuset: CpuList,
+    /// Cores in it.
+    pub cores: u32,
+    /// The GPU, by its place on the bus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// The node that its memory is asked for on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numa_preferred: Option<NodeId>,
+    pub minutes: f64,
+    pub memory: Bytes,
+}
+
+/// What a candidate lacks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Short {
+    /// The machine's memory.
+    Memory {
+        need: Bytes,
+        have: Bytes,
+    },
+    /// A node's.
+    NodeMemory {
+        node: NodeId,
+        need: Bytes,
+        have: Bytes,
+    },
+    Cores {
+        need: u32,
+        have: u32,
+    },
+    /// No set of L3 groups carries the PC1 tasks with this prover.
+    Units {
+        tasks: u32,
+        most: u32,
+    },
+    /// Room for one sector.
+    Disk {
+        need: Bytes,
+        have: Bytes,
+    },
+    /// A layout that was asked for and that the GPUs do not give.
+    Gpus(GpuUse),
+}
+
+/// The question.
+pub(crate) struct Query<'a> {
+    pub inventory: &'a Inventory<'a>,
+    pub costs: &'a Costs,
+    pub choices: &'a Choices,
+    pub folders: &'a [Folder],
+}
+
+/// All candidates that fit, with what is lacking beyond them.
+pub(crate) struct Candidates<'a> {
+    query: &'a Query<'a>,
+    bases: Bases<'a>,
+    fitting: Vec<Candidate>,
+    short: Vec<Short>,
+}
+
+/// A candidate that fits: enough to build it again, and to choose by.
+struct Candidate {
+    layout: Layout,
+    tasks: u32,
+    rate: f64,
+    bottleneck: Bottleneck,
+}
+
+/// Tries every layout with every number of PC1 tasks.
+pub(crate) fn candidates<'a>(query: &'a Query<'a>) -> Candidates<'a> {
+    let (inventory, choices) = (query.inventory, query.choices);
+    let producers = choices.prover.least_producers();
+    let bases = Bases::new(query, producers);
+    let most = bases.most();
+    let mut all = Candidates { query, bases, fitting: Vec::new(), short: Vec::new() };
+    let tasks = choices.pc1.map_or(1..=most.max(1), |pc1| pc1..=pc1);
+    if *tasks.start() > most {
+        all.short.push(lack_of_units(inventory, *tasks.start(), producers, most));
+        return all;
+    }
+    let layouts = layout::layouts(inventory, query.costs, choices.layout, choices.is_c2_local());
+    if layouts.is_empty() {
+        all.short.push(Short::Gpus(choices.layout.unwrap_or(GpuUse::Shared)));
+    }
+    for layout in &layouts {
+        let is_short_of_memory = all.try_all(layout.with_processors(query), &tasks);
+        // Fewer threads of C2 hold less memory: worth the time only where memory is what is missing.
+        if is_short_of_memory {
+            all.try_all(layout.with_fewer_cores(query), &tasks);
+        }
+    }
+    all
+}
+
+fn lack_of_units(inventory: &Inventory, tasks: u32, producers: usize, most: u32) -> Short {
+    let (need, have) = (tasks.saturating_mul(producers as u32 + 1), inventory.cores);
+    if need > have { Short::Cores { need, have } } else { Short::Units { tasks, most } }
+}
+
+impl Candidates<'_> {
+    /// Whether any of them lacked memory.
+    fn try_all(&mut self, layouts: Vec<Layout>, tasks: &RangeInclusive<u32>) -> bool {
+        let tried: Vec<bool> = layouts.into_iter().map(|layout| self.try_layout(&layout, tasks)).collect();
+        tried.contains(&true)
+    }
+
+    /// From few PC1 tasks to many, until PC1 is not what limits: more of it would only take from the others. Whether
+    /// any lacked memory.
+    fn try_layout(&mut self, layout: &Layout, tasks: &RangeInclusive<u32>) -> bool {
+        let mut lacks_memory = false;
+        let mut last: Option<Candidate> = None;
+        let first = *tasks.start();
+        for tasks in tasks.clone() {
+            match self.builder(layout, tasks).draft() {
+                Ok(draft) => {
+                    let (rate, bottleneck) = (draft.rate, draft.bottleneck);
+                    let layout = layout.clone();
+                    self.fitting.extend(last.replace(Candidate { layout, tasks, rate, bottleneck }));
+                    if bottleneck != Bottleneck::Stage(Stage::Pc1) {
+                        break;
+                    }
+                }
+                Err(short) => {
+                    lacks_memory |= short.bottleneck() == Bottleneck::Memory;
+                    // What keeps PC1 from growing is the bottleneck of the last that fits.
+                    if let Some(last) = last.as_mut().filter(|last| last.bottleneck == Bottleneck::Stage(Stage::Pc1)) {
+                        last.bottleneck = short.bottleneck();
+                    }
+                    // Where not even the first fits, what it lacks is the least that is lacking.
+                    if tasks == first {
+                        self.short.push(short);
+                    }
+                }
+            }
+        }
+        self.fitting.extend(last);
+        lacks_memory
+    }
+
+    fn builder<'b>(&'b self, layout: &'b Layout, tasks: u32) -> Builder<'b> {
+        Builder { query: self.query, bases: &self.bases, layout, tasks }
+    }
+
+    /// The most that any candidate makes, and what bounds it.
+    pub fn best(&self) -> Option<(f64, Bottleneck)> {
+        let best = self.fitting.iter().max_by(|a, b| a.rate.total_cmp(&b.rate))?;
+        Some((best.rate, best.bottleneck))
+    }
+
+    /// The candidate for a rate: of those that make it (or, where none does, of the best) the one without locks, then
+    /// with the fewest PC1 tasks. There is one, because there is a best.
+    pub fn choose(self, rate: f64) -> Placement {
+        let goal = self.best().map_or(rate, |(best, _)| rate.min(best)) * (1.0 - 1e-9);
+        let enough = self.fitting.iter().filter(|candidate| candidate.rate >= goal);
+        let chosen = enough.min_by_key(|candidate| (candidate.layout.gpu_use, candidate.tasks));
+        let chosen = chosen.expect("the best candidate makes no less than the goal");
+        let builder = self.builder(&chosen.layout, chosen.tasks);
+        let draft = builder.draft().expect("it fitted when it was tried");
+        Placement { bottleneck: chosen.bottleneck, ..draft.finish() }
+    }
+
+    /// The smallest of what is lacking.
+    pub fn least_short(self) -> Option<Short> {
+        self.short.into_iter().min_by(|a, b| a.size().total_cmp(&b.size()))
+    }
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory { need, have } => write!(
+                f,
+                "all tasks at their limits hold {} of memory, and {} can be planned",
+                need.human(),
+                have.human()
+            ),
+            Self::NodeMemory { node, need, have } => write!(
+                f,
+                "the PC1 tasks of node {node} would hold {} of its memory, and {} can be planned",
+                need.human(),
+                have.human()
+            ),
+            Self::Cores { need, have } => write!(f, "it takes {need} cores, and there are {have}"),
+            Self::Units { tasks, most } => {
+                write!(f, "{tasks} PC1 tasks need cores of their own in whole L3 groups, and this prover binds {most}")
+            }
+            Self::Disk { need, have } => {
+                write!(f, "a sector holds {} of disk, and the largest sealing disk has {}", need.human(), have.human())
+            }
+            Self::Gpus(gpu_use) => write!(f, "no GPU can be used {gpu_use}ly"),
+        }
+    }
+}
+
+impl Short {
+    /// The smallest change that would do.
+    pub fn change(&self) -> String {
+        let more = |need: &Bytes, have: &Bytes| Bytes(need.0.saturating_sub(have.0)).human();
+        match self {
+            Self::Memory { need, have } => format!("{} more would do", more(need, have)),
+            Self::NodeMemory { node, need, have } => format!("{} more on node {node} would do", more(need, have)),
+            Self::Cores { need, have } => format!("{} more cores would do", need.saturating_sub(*have)),
+            Self::Units { most, .. } => match most {
+                0 => "another --prover may bind here, see hwinfo cpuset".to_owned(),
+                most => format!("--pc1 {most} would do, or another --prover, see hwinfo cpuset"),
+            },
+            Self::Disk { need, have } => format!("a disk with {} more would do", more(need, have)),
+            Self::Gpus(GpuUse::Shared) => "a GPU with memory for PC2 and for C2 would do".to_owned(),
+            Self::Gpus(GpuUse::Exclusive) => "leave out --layout".to_owned(),
+        }
+    }
+
+    /// How far it is from fitting, as a part of what there is.
+    fn size(&self) -> f64 {
+        let part = |need: f64, have: f64| (need - have) / have.max(1.0);
+        match self {
+            Self::Memory { need, have } | Self::NodeMemory { need, have, .. } | Self::Disk { need, have } => {
+                part(need.0 as f64, have.0 as f64)
+            }
+            Self::Cores { need, have } => part((*need).into(), (*have).into()),
+            Self::Units { tasks, most } => part((*tasks).into(), (*most).into()),
+            Self::Gpus(_) => f64::INFINITY,
+        }
+    }
+
+    fn bottleneck(&self) -> Bottleneck {
+        match self {
+            Self::Memory { .. } | Self::NodeMemory { .. } => Bottleneck::Memory,
+            Self::Cores { .. } | Self::Units { .. } => Bottleneck::Cores,
+            Self::Disk { .. } => Bottleneck::DiskRoom,
+            Self::Gpus(_) => Bottleneck::Gpus,
+        }
+    }
+}
+
+impl Placement {
+    /// PC1 tasks under way at once.
+    pub fn pc1_tasks(&self) -> u32 {
+        self.pc1.iter().map(|processor| processor.tasks).sum()
+    }
+
+    /// Processors of a stage.
+    pub fn count(&self, stage: Stage) -> u32 {
+        self.processors.iter().filter(|processor| processor.stage == stage).count() as u32
+    }
+
+    /// Tasks of each stage at once.
+    pub fn limits(&self) -> BTreeMap<Stage, u32> {
+        [
+            (Stage::AddPieces, self.add_pieces),
+            (Stage::TreeD, self.tree_d),
+            (Stage::Pc1, self.pc1_tasks()),
+            (Stage::Pc2, self.count(Stage::Pc2)),
+            (Stage::C2, self.count(Stage::C2).max(self.c2_remote)),
+        ]
+        .into()
+    }
+
+    /// The names of the locks, each once.
+    pub fn locks(&self) -> Vec<&str> {
+        let mut locks: Vec<_> = self.processors.iter().filter_map(|one| one.lock.as_deref()).collect();
+        locks.sort_unstable();
+        locks.dedup();
+        locks
+    }
+}
+
+/// Bytes that all stages of one sector read from and write to sealing disks.
+fn disk_traffic(costs: &Costs) -> (Bytes, Bytes) {
+    let sum = |of: fn(&Cost) -> Bytes| Bytes(costs.all_on_cores().map(|cost| of(cost).0).sum());
+    (sum(|cost| cost.reads), sum(|cost| cost.writes))
+}

@@ -1,0 +1,4 @@
+//! The engine.
+
+#[path = "../../../src/runtime/sdr/mod.rs"]
+pub mod sdr;
