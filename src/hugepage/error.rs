@@ -14,6 +14,7 @@ use crate::{
         hugetlbfs::FileError,
         mempolicy::{PagesError, PolicyError},
         root::WriteError,
+        users::Process,
     },
     units::{Bytes, NodeId},
 };
@@ -88,6 +89,43 @@ pub enum Refusal {
     Unfinished { run: String, pid: u32, record: PathBuf },
     #[error("{0}")]
     Config(String),
+    #[error("ask who has the files mapped: {} did not let us look, and any of them may; run as root on the host{}", processes(by), force(*may_force))]
+    Unasked { by: Vec<Process>, may_force: bool },
+    #[error("{} is in use by somebody whom /proc does not show; it may be one of {}{}", path.display(), processes(by), force(*may_force))]
+    UsedByUnasked { path: PathBuf, by: Vec<Process>, may_force: bool },
+    #[error("there are no hugepage files in {}; make them with `store hugepage-file-init`", .0.display())]
+    NoFiles(PathBuf),
+    #[error("the record {} names no files of this boot; say which are meant with --path or --path-pattern", .0.display())]
+    NothingKnown(PathBuf),
+    #[error("the hugetlbfs at {} is not mounted any more, and its files are gone; make them anew with `store hugepage-file-init`", .0.display())]
+    MountGone(PathBuf),
+    #[error("{}: only root may unmount it; run as root", .0.display())]
+    MayNotUnmount(PathBuf),
+}
+
+/// `damocles-worker (71), qemu (99)`; of many the first ones.
+pub fn processes(processes: &[Process]) -> String {
+    const SHOWN: usize = 8;
+    let shown = processes.iter().take(SHOWN).map(|process| format!("{} ({})", process.name, process.pid));
+    let more = processes.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("{more} more"));
+    shown.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// A file that is in use.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Mapped {
+    pub path: PathBuf,
+    pub by: Vec<Process>,
+}
+
+fn force(may_force: bool) -> &'static str {
+    if may_force { ", or say --force" } else { "" }
+}
+
+fn mapped(files: &[Mapped]) -> String {
+    let line = |file: &Mapped| format!("{} is mapped by {}", file.path.display(), processes(&file.by));
+    files.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn sizes(below: Option<Bytes>, above: Option<Bytes>) -> String {
@@ -115,6 +153,11 @@ fn pool_hint(errno: Errno) -> String {
         Errno::EACCES | Errno::EPERM => "permission denied; run as root".to_owned(),
         errno => errno.desc().to_owned(),
     }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| format!("{}: {}", problem.path.display(), problem.kind);
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Why a run made nothing, or what it could not take back.
@@ -153,6 +196,13 @@ pub enum InitError {
     Policy(#[from] PolicyError),
     #[error("look where the pages of {} lie: {source}", path.display())]
     Pages { path: PathBuf, source: PagesError },
+    #[error("{}\nhint: nothing was changed; stop them first{}", mapped(files), force(*may_force))]
+    Mapped { files: Vec<Mapped>, may_force: bool },
+    /// Files that are wrong in a way that making them anew does not mend.
+    #[error("{}\nhint: nothing was changed; move away what is no file", lines(.0))]
+    Unrepairable(Vec<Problem>),
+    #[error("what was begun to be removed could not be removed, which the next run will try again: {}", .0.join("; "))]
+    NotRemoved(Vec<String>),
     /// Others began to use what was made before it could be taken back.
     #[error("{cause}\nwhat others use by now stays: {}", what.join("; "))]
     Stays { cause: Box<InitError>, what: Vec<String> },
@@ -172,6 +222,9 @@ impl InitError {
                 | Self::CgroupLimit { .. }
                 | Self::MountLimit { .. }
                 | Self::Taken { .. }
+                | Self::Mapped { .. }
+                | Self::Unrepairable(_)
+                | Self::Refused(Refusal::UsedByUnasked { .. })
         )
     }
 }

@@ -12,6 +12,7 @@
 //! its pages was seen on its node, and the record knows its inode by then.
 
 use super::{
+    begin::{Begun, begin},
     error::{InitError, Refusal},
     files::{self, How, Job},
     look::{self, Facts},
@@ -19,8 +20,9 @@ use super::{
     plan::{self, Plan},
     pool::{self, Raised},
     recover::{self, Undone},
+    remove,
     request::Order,
-    state::{self, Folder, MadeFile, Run, RunFile, State, Store},
+    state::{self, Folder, MadeFile, Removal, Run, RunFile, State, Store},
     steps::{self, Step},
 };
 use crate::{
@@ -118,18 +120,10 @@ pub fn preview(order: &Order, world: &World) -> Result<(Vec<Step>, Vec<PathBuf>)
 /// Makes what is ordered, all of it or nothing.
 pub fn init(order: &Order, world: &World) -> Result<Report, InitError> {
     // What is refused is refused before there is a lock or a folder for it, unless a killed run is in the way.
-    if state::peek(world.root, world.state)?.run.is_none() {
+    if state::peek(world.root, world.state)?.is_settled() {
         make_plan(order, world)?;
     }
-    let waiting = |path: &Path| {
-        (world.talk)(Talk::Note(format!("another hugepage command is at work (it holds {}); waiting", path.display())));
-    };
-    let mut store = Store::open(world.root, world.state, world.stop, waiting)?;
-    for page_bytes in hugetlb::page_sizes(world.root)? {
-        store.also_lock(&hugetlb::lock_file(world.root, page_bytes), world.stop, waiting)?;
-    }
-    let mut state = store.load()?;
-    let recovered = take_back_killed(&mut state, &store, world)?;
+    let Begun { store, state, recovered } = begin(world)?;
     let (plan, facts) = make_plan(order, world)?;
     notes(order, &facts).for_each(|note| (world.talk)(Talk::Note(note)));
     let mut report = Report { kept: plan.kept.clone(), recovered, ..Report::default() };
@@ -162,30 +156,13 @@ fn notes<'a>(order: &'a Order, facts: &'a Facts) -> impl Iterator<Item = String>
 }
 
 /// A name that no other run has.
-fn chance(root: &Root) -> Result<String, InitError> {
+pub(super) fn chance(root: &Root) -> Result<String, InitError> {
     let uuid = root.read("/proc/sys/kernel/random/uuid")?;
     Ok(uuid.chars().filter(char::is_ascii_hexdigit).take(12).collect())
 }
 
-fn take_back_killed(state: &mut State, store: &Store, world: &World) -> Result<Option<Undone>, InitError> {
-    let Some(run) = state.run.clone() else { return Ok(None) };
-    let undone = recover::undo(world.root, &run);
-    if !undone.left.is_empty() {
-        let cause = Refusal::Unfinished { run: run.id, pid: run.pid, record: world.state.to_owned() };
-        return Err(InitError::NotUndone { cause: Box::new(cause.into()), left: undone.left });
-    }
-    undone.settle(state, &run);
-    store.save(state)?;
-    (world.talk)(Talk::Note(format!(
-        "run {} of process {} had been killed: took back {} files and {} pages of it",
-        undone.run, undone.pid, undone.files_removed, undone.pages_returned
-    )));
-    undone.stays.iter().for_each(|stays| (world.talk)(Talk::Note(format!("what others use by now stays: {stays}"))));
-    Ok(Some(undone))
-}
-
 /// Writes down what is about to happen, does it, and either commits it or takes it back.
-fn carry_out(
+pub(super) fn carry_out(
     order: &Order,
     plan: Plan,
     facts: &Facts,
@@ -197,7 +174,10 @@ fn carry_out(
     let mut state = before.clone();
     state.run = Some(plan.run);
     let mut work = Work { order, facts, state, store, world };
-    let Err(cause) = work.whole(report) else { return Ok(()) };
+    let Err(cause) = work.whole(report) else {
+        // It is decided: what was replaced goes, and should that fail, it is the next one's to do. There is no way back from here.
+        return remove::finish(world, &mut work.state, store).map(drop);
+    };
     let mut undone = recover::undo(world.root, work.run());
     // Only when nothing is left to be taken back the record may forget the run.
     if undone.left.is_empty() {
@@ -360,6 +340,9 @@ impl Work<'_> {
         make_folders(root, &mut self.run().folders)?;
         for file in self.run().files.clone() {
             self.check_stop()?;
+            if let Some(old) = file.replaces {
+                hugetlbfs::set_aside(root, &file.path, &file.aside(), old)?;
+            }
             hugetlbfs::publish(root, &file.staged, &file.path)?;
         }
         for staging in self.run().stagings.clone() {
@@ -377,7 +360,10 @@ impl Work<'_> {
         }
         after.points.extend(run.points);
         after.mounts.extend(run.mount.clone());
+        let replaces = run.files.iter().any(|file| file.replaces.is_some());
+        after.removal = replaces.then(|| Removal { pid: run.pid, trees: run.stagings.clone(), ..Removal::default() });
         self.store.save(&after)?;
+        self.state = after;
         report.mounted = run.mount.map(|mount| mount.at);
         report.pools = run
             .pools
@@ -489,6 +475,7 @@ mod tests {
             node: NodeId(node),
             page_bytes: Bytes::gib(1),
             bytes: Bytes::gib(2),
+            replaces: None,
             id: Some(FileId { device: 1, inode }),
         }
     }

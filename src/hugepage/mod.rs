@@ -26,25 +26,39 @@
 //! | `recover` | the way back: of an error, a signal, a crash |
 //! | `init` | the order of it all |
 //! | `config` | an order for every pc1 processor of a worker.toml |
+//! | `begin` | how every command begins that changes something: alone, and with nothing half done left |
+//! | `chosen` | which folders the commands around it are about, and what lies in them |
+//! | `status` | all that can be seen |
+//! | `verify` | whether files still are what they were made to be; `--repair`: a run that replaces the wrong ones |
+//! | `release` | what goes again: decided |
+//! | `remove` | what is decided to go: carried out, as often as it takes |
+//! | `persist` | the same after the next boot: a systemd unit, words for the kernel |
 //!
 //! Always holds:
 //! - before anything changes, the record says what is about to change, so that a killed run can be taken back;
 //! - no file is changed or removed unless this tool made that very file (device and inode);
 //! - a pool is lowered by what was added to it, never below what is in use.
 
+pub mod begin;
+pub mod chosen;
 pub mod config;
 pub mod error;
 pub mod files;
 pub mod init;
 pub mod look;
 pub mod mounts;
+pub mod persist;
 pub mod placement;
 pub mod plan;
 pub mod pool;
 pub mod recover;
+pub mod release;
+pub mod remove;
 pub mod request;
 pub mod state;
+pub mod status;
 pub mod steps;
+pub mod verify;
 
 pub use error::{InitError, Refusal};
 pub use init::{Report, World, init, preview};

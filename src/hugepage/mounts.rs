@@ -46,8 +46,21 @@ pub fn with_source<'a>(mounts: &'a [Mounted], at: &Path, source: &str) -> Option
         .filter(|mount| mount.filesystem == HUGETLBFS && mount.source == source)
 }
 
-/// The place of a folder on a hugetlbfs that is mounted.
+/// The place of a folder on a hugetlbfs that is mounted, to write to.
 pub fn place(mounts: &[Mounted], folder: &Path, wanted: Option<Bytes>) -> Result<Place, Refusal> {
+    let place = found(mounts, folder)?;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != place.page_bytes) {
+        let (found, mount) = (place.page_bytes, place.mount);
+        return Err(Refusal::WrongPageSize { folder: folder.to_owned(), mount, found, wanted });
+    }
+    if covering(mounts, folder).is_some_and(|mount| mount.read_only) {
+        return Err(Refusal::ReadOnlyMount(place.mount));
+    }
+    Ok(place)
+}
+
+/// The same to look at: it may be read-only.
+pub fn found(mounts: &[Mounted], folder: &Path) -> Result<Place, Refusal> {
     let not_huge = |mount: PathBuf, filesystem: &str| Refusal::NotHugetlbfs {
         folder: folder.to_owned(),
         mount,
@@ -59,12 +72,6 @@ pub fn place(mounts: &[Mounted], folder: &Path, wanted: Option<Bytes>) -> Result
     let (HUGETLBFS, Some(page_bytes)) = (mount.filesystem.as_str(), mount.page_bytes()) else {
         return Err(not_huge(at, &mount.filesystem));
     };
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != page_bytes) {
-        return Err(Refusal::WrongPageSize { folder: folder.to_owned(), mount: at, found: page_bytes, wanted });
-    }
-    if mount.read_only {
-        return Err(Refusal::ReadOnlyMount(at));
-    }
     Ok(Place { mount: at, page_bytes, is_new: false })
 }
 

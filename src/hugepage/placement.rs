@@ -45,6 +45,8 @@ pub enum ProblemKind {
     },
     /// A folder, a link, a socket.
     NoFile,
+    /// It was made, and is not there any more.
+    Missing,
 }
 
 impl fmt::Display for Problem {
@@ -64,6 +66,7 @@ impl fmt::Display for ProblemKind {
                 write!(f, "its pages lie {}, they should all lie on node {wanted}", counts.join(", "))
             }
             Self::NoFile => write!(f, "it is no file"),
+            Self::Missing => write!(f, "it was made here, and is not there any more"),
         }
     }
 }

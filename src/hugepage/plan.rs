@@ -134,7 +134,7 @@ fn new_folders(target: &Target, place: &Place) -> Vec<PathBuf> {
     folders
 }
 
-fn there(root: &Root, target: &Target, place: &Place) -> Result<Vec<PathBuf>, InitError> {
+pub(super) fn there(root: &Root, target: &Target, place: &Place) -> Result<Vec<PathBuf>, InitError> {
     let (there, folders) = mounts::missing_folders(root, &target.folder)?;
     mounts::check_on_mount(root, &there, place)?;
     Ok(folders)
@@ -164,6 +164,7 @@ pub fn plan(surveys: &[Survey], facts: &Facts, points: Vec<PathBuf>, id: &str) -
                 node: survey.target.node,
                 page_bytes: survey.place.page_bytes,
                 bytes: survey.target.file_bytes,
+                replaces: None,
                 id: None,
             });
         }

@@ -66,8 +66,16 @@ impl Undone {
             let removed = self.note(hugetlbfs::remove_this(root, &file.path, id));
             self.files_removed += u64::from(removed == Some(true));
         }
-        for staging in &run.stagings {
-            self.note(hugetlbfs::remove_tree(root, staging));
+        for file in &run.files {
+            if let Some(old) = file.replaces {
+                self.note(hugetlbfs::put_back(root, &file.aside(), &file.path, old));
+            }
+        }
+        // What could not be put back lies there.
+        if self.left.is_empty() {
+            for staging in &run.stagings {
+                self.note(hugetlbfs::remove_tree(root, staging));
+            }
         }
     }
 

@@ -63,19 +63,48 @@ impl Pattern {
         Ok(Self(path.components().collect::<PathBuf>().to_string_lossy().into_owned()))
     }
 
+    /// As it was written, for messages.
+    pub fn shown(&self) -> PathBuf {
+        self.0.clone().into()
+    }
+
     /// The folder of a node.
     pub fn folder(&self, node: NodeId) -> PathBuf {
         self.0.replace(PLACEHOLDER, &node.to_string()).into()
     }
 }
 
+const UNITS: [(&str, u32); 6] = [("EiB", 60), ("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+
 /// `32.0_GiB_0`: the names that the field knows.
 pub fn file_name(bytes: Bytes, index: u64) -> String {
-    const UNITS: [(&str, u32); 6] = [("EiB", 60), ("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     match UNITS.iter().find(|(_, shift)| bytes.0 >> shift > 0) {
         Some((unit, shift)) => format!("{:.1}_{unit}_{index}", bytes.0 as f64 / (1u64 << shift) as f64),
         None => format!("{}_B_{index}", bytes.0),
     }
+}
+
+/// Size and number of a name that the field knows. The size is exact where the name is: `1.3_GiB` is only near to it.
+pub fn parse_name(name: &str) -> Option<(Bytes, u64)> {
+    let (size, index) = name.rsplit_once('_')?;
+    let (number, unit) = size.rsplit_once('_')?;
+    let index: u64 = index.parse().ok()?;
+    let bytes = match UNITS.iter().find(|(name, _)| *name == unit) {
+        Some((_, shift)) => {
+            let (whole, tenth) = number.split_once('.')?;
+            let tenths = whole.parse::<u64>().ok()?.checked_mul(10)?.checked_add(tenth.parse().ok()?)?;
+            Bytes(u64::try_from((u128::from(tenths) << shift) / 10).ok()?)
+        }
+        None => Bytes(number.parse().ok().filter(|_| unit == "B")?),
+    };
+    // Only in the one spelling that is written.
+    (file_name(bytes, index) == name).then_some((bytes, index))
+}
+
+/// The length that a file of this name should have, when it has `bytes`.
+pub fn bytes_of_name(name: &str, bytes: Bytes) -> Option<Bytes> {
+    let (near, index) = parse_name(name)?;
+    Some(if file_name(bytes, index) == name { bytes } else { near })
 }
 
 /// How many pages a file takes. A size between two multiples is refused with both.
@@ -144,6 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn names_are_read_in_the_one_spelling_that_is_written() {
+        assert_eq!(parse_name("32.0_GiB_7"), Some((Bytes::gib(32), 7)));
+        assert_eq!(parse_name("1.5_GiB_0"), Some((Bytes::mib(1536), 0)));
+        assert_eq!(parse_name("100_B_1"), Some((Bytes(100), 1)));
+        for name in ["32_GiB_7", "32.0_GiB_07", "032.0_GiB_7", "32.0_GB_7", "32.0_GiB", "1024.0_MiB_0", "x", "_B_1", ""]
+        {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+        // 1.25 GiB is written 1.2: the length decides, where it fits.
+        let (name, bytes) = (file_name(Bytes::mib(1280), 0), Bytes::mib(1280));
+        assert_eq!(bytes_of_name(&name, bytes), Some(bytes));
+        assert_eq!(bytes_of_name("32.0_GiB_0", Bytes::gib(3)), Some(Bytes::gib(32)));
+        assert_eq!(bytes_of_name("qemu", Bytes::gib(3)), None);
+    }
+
+    #[test]
     fn a_path_means_a_folder_per_node_below_it() {
         let pattern = Pattern::of_path(Path::new("/mnt/huge_1g//pc1_1/")).unwrap();
         assert_eq!(pattern.folder(NodeId(1)), Path::new("/mnt/huge_1g/pc1_1/numa_1"));
@@ -186,6 +231,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_name_that_is_written_is_read_back(bytes in 1u64.., index in 0u64..) {
+            let name = file_name(Bytes(bytes), index);
+            let (near, read) = parse_name(&name).ok_or_else(|| TestCaseError::fail(name.clone()))?;
+            prop_assert_eq!(read, index);
+            prop_assert!(near.0.abs_diff(bytes) as f64 <= bytes as f64 * 0.051, "{name} {near}");
+            prop_assert_eq!(bytes_of_name(&name, Bytes(bytes)), Some(Bytes(bytes)));
+        }
+
         #[test]
         fn pages_times_size_is_the_file_or_the_neighbours_are_named(bytes in 0u64..1 << 50, shift in 16u32..35) {
             let page = Bytes(1 << shift);

@@ -46,6 +46,9 @@ pub struct State {
     pub mounts: Vec<MadeMount>,
     /// Folders on lasting file systems that were made to mount something in; outermost first.
     pub points: Vec<PathBuf>,
+    /// What is decided to go and may be half gone: whoever comes next finishes it.
+    #[serde(default)]
+    pub removal: Option<Removal>,
 }
 
 /// A folder with files that were made here: the key is the mount and the folder.
@@ -100,6 +103,41 @@ pub struct Run {
     pub files: Vec<RunFile>,
 }
 
+/// Everything that a release is about to take away. What it says of folders, mounts and points stays in the record until then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    pub pid: u32,
+    pub files: Vec<DoomedFile>,
+    /// Folders of ours that go with whatever lies in them.
+    pub trees: Vec<PathBuf>,
+    pub cuts: Vec<Cut>,
+    /// Folders, by mount and folder, of which the record forgets.
+    pub folders: Vec<(PathBuf, PathBuf)>,
+    pub mounts: Vec<MadeMount>,
+    pub points: Vec<PathBuf>,
+}
+
+/// A file that goes, if it still is that file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoomedFile {
+    pub path: PathBuf,
+    pub id: FileId,
+}
+
+/// A pool that is lowered by what had been added to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    pub node: NodeId,
+    pub page_bytes: Bytes,
+    pub by: u64,
+    /// Pages of the pool just before, surplus ones not counted; known once the files are gone. By it a second try sees what the
+    /// first one did.
+    pub before: Option<u64>,
+}
+
 /// A pool that is raised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +163,9 @@ pub struct RunFile {
     pub node: NodeId,
     pub page_bytes: Bytes,
     pub bytes: Bytes,
+    /// The file that has the name now and makes way, on `--repair`.
+    #[serde(default)]
+    pub replaces: Option<FileId>,
     /// Known before it gets its final name.
     pub id: Option<FileId>,
 }
@@ -155,6 +196,11 @@ impl State {
     /// Whether there is nothing to record.
     pub fn is_empty(&self) -> bool {
         *self == Self::new(self.boot_id.clone())
+    }
+
+    /// Whether nothing is half done.
+    pub fn is_settled(&self) -> bool {
+        self.run.is_none() && self.removal.is_none()
     }
 
     /// What is left of it under another boot.
@@ -190,6 +236,13 @@ impl State {
             made.folders_made.into_iter().filter(|folder| !known.folders_made.contains(folder)).collect::<Vec<_>>();
         known.folders_made.extend(new);
         known.folders_made.sort();
+    }
+}
+
+impl RunFile {
+    /// Where the file that it replaces waits for the end of the run.
+    pub fn aside(&self) -> PathBuf {
+        self.staged.with_extension("old")
     }
 }
 

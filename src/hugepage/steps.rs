@@ -2,7 +2,10 @@
 //!
 //! Pure. What `--dry-run` prints is made from the record that a run is carried out and taken back by.
 
-use super::{look::Facts, state::Run};
+use super::{
+    look::Facts,
+    state::{Removal, Run},
+};
 use crate::units::{Bytes, CpuList, NodeId};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,19 @@ pub enum Step {
         from: PathBuf,
         to: PathBuf,
     },
+    RemoveFile {
+        path: PathBuf,
+    },
+    LowerPool {
+        node: NodeId,
+        page_bytes: Bytes,
+        from: u64,
+        to: u64,
+        file: PathBuf,
+    },
+    Unmount {
+        at: PathBuf,
+    },
     RemoveFolder {
         path: PathBuf,
     },
@@ -51,12 +67,16 @@ impl Step {
             Self::Mount { at, page_bytes, source } => {
                 format!("mount -t hugetlbfs -o nosuid,nodev,pagesize={} {source} {}", page_bytes.0, quoted(at))
             }
-            Self::RaisePool { to, file, .. } => format!("echo {to} > {}", quoted(file)),
+            Self::RaisePool { to, file, .. } | Self::LowerPool { to, file, .. } => {
+                format!("echo {to} > {}", quoted(file))
+            }
             Self::Allocate { node, has_cpus, bytes, path } => {
                 let cpus = if *has_cpus { format!(" --cpunodebind={node}") } else { String::new() };
                 format!("numactl{cpus} --membind={node} fallocate -l {} {}", bytes.0, quoted(path))
             }
             Self::Publish { from, to } => format!("mv -n {} {}", quoted(from), quoted(to)),
+            Self::RemoveFile { path } => format!("rm {}", quoted(path)),
+            Self::Unmount { at } => format!("umount {}", quoted(at)),
             Self::RemoveFolder { path } => format!("rmdir {}", quoted(path)),
         }
     }
@@ -87,13 +107,40 @@ pub fn steps(run: &Run, facts: &Facts, pool_file: impl Fn(NodeId, Bytes) -> Path
         path: file.staged.clone(),
     }));
     steps.extend(run.folders.iter().map(make));
-    steps.extend(run.files.iter().map(|file| Step::Publish { from: file.staged.clone(), to: file.path.clone() }));
+    for file in &run.files {
+        if file.replaces.is_some() {
+            steps.push(Step::Publish { from: file.path.clone(), to: file.aside() });
+        }
+        steps.push(Step::Publish { from: file.staged.clone(), to: file.path.clone() });
+    }
+    let replaced = run.files.iter().filter(|file| file.replaces.is_some());
+    steps.extend(replaced.map(|file| Step::RemoveFile { path: file.aside() }));
     steps.extend(run.stagings.iter().map(|path| Step::RemoveFolder { path: path.clone() }));
     steps
 }
 
+/// The steps of a release. `now` gives what a pool has, surplus pages not counted.
+pub fn removal_steps(
+    removal: &Removal,
+    folders: &[PathBuf],
+    now: impl Fn(NodeId, Bytes) -> u64,
+    pool_file: impl Fn(NodeId, Bytes) -> PathBuf,
+) -> Vec<Step> {
+    let remove = |path: &PathBuf| Step::RemoveFolder { path: path.clone() };
+    let mut steps: Vec<Step> = removal.files.iter().map(|file| Step::RemoveFile { path: file.path.clone() }).collect();
+    steps.extend(removal.cuts.iter().filter(|cut| cut.by > 0).map(|cut| {
+        let (node, page_bytes) = (cut.node, cut.page_bytes);
+        let from = now(node, page_bytes);
+        Step::LowerPool { node, page_bytes, from, to: from.saturating_sub(cut.by), file: pool_file(node, page_bytes) }
+    }));
+    steps.extend(folders.iter().rev().map(remove));
+    steps.extend(removal.mounts.iter().map(|mount| Step::Unmount { at: mount.at.clone() }));
+    steps.extend(removal.points.iter().rev().map(remove));
+    steps
+}
+
 /// A path as one word of a shell.
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -136,6 +183,7 @@ mod tests {
                 node: NodeId(0),
                 page_bytes: Bytes::gib(1),
                 bytes: Bytes::gib(32),
+                replaces: None,
                 id: None,
             }],
             ..Run::default()

@@ -119,6 +119,36 @@ pub fn publish(root: &Root, from: &Path, to: &Path) -> Result<()> {
     change(root, "publish", to, |to| Ok(renameat2(AT_FDCWD, &from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?))
 }
 
+/// Gives the file of this name another one, which must be free, if it is this file.
+pub fn set_aside(root: &Root, path: &Path, to: &Path, id: FileId) -> Result<()> {
+    let changed = || FileError {
+        doing: "set aside",
+        path: root.path(path),
+        source: io::Error::other("it is another file by now"),
+    };
+    if identify(root, path)? != Some(id) {
+        return Err(changed());
+    }
+    let (from, real) = (root.path(path), root.path(to));
+    let rename = |from: &Path, to: &Path| renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    change(root, "set aside", path, |_| Ok(rename(&from, &real)?))?;
+    if identify(root, to)? == Some(id) {
+        return Ok(());
+    }
+    // Between the look and the renaming it became somebody else's.
+    rename(&real, &from).map_err(|errno| FileError { doing: "put back", path: from, source: errno.into() })?;
+    Err(changed())
+}
+
+/// Gives a file that was set aside its name back; one that is not there was not set aside, or is back already.
+pub fn put_back(root: &Root, from: &Path, to: &Path, id: FileId) -> Result<()> {
+    if identify(root, from)? != Some(id) {
+        return Ok(());
+    }
+    let real = root.path(from);
+    change(root, "put back", to, |to| Ok(renameat2(AT_FDCWD, &real, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?))
+}
+
 /// Removes the file of this name if it is this file. Says whether it was.
 pub fn remove_this(root: &Root, path: &Path, id: FileId) -> Result<bool> {
     match identify(root, path)? {

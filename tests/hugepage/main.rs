@@ -1,4 +1,4 @@
-//! `store hugepage-file-init` on this machine: real pools, real mounts, real pages, all put back afterwards.
+//! `store hugepage-…` on this machine: real pools, real mounts, real pages, all put back afterwards.
 //!
 //! ```text
 //! rig        this machine lent to one test at a time, and what of it must be as it was
@@ -7,6 +7,10 @@
 //! faults     every single change fails in turn; a stop at every look
 //! kill       SIGKILL at random moments: the next run succeeds, no page is lost
 //! together   two runs at once
+//! release    what was made goes without a trace, and nothing else; every change fails in turn; SIGKILL
+//! verify     what is wrong is found, and made anew or left
+//! status     what is shown
+//! persist    the unit, as systemd reads it
 //! ```
 //!
 //! Needs root and a writable /sys; what cannot be had is said on stderr and skipped. Pools stay below 1 GiB of 2 MiB
@@ -15,6 +19,10 @@
 mod faults;
 mod kill;
 mod make;
+mod persist;
 mod refuse;
+mod release;
 mod rig;
+mod status;
 mod together;
+mod verify;

@@ -234,7 +234,7 @@ fn a_user_who_is_not_root() {
 }
 
 /// A shell with mounts of its own, in which `prepare` is done before the command; `None` where that is not to be had.
-fn apart(prepare: &str, command: &Command) -> Option<Answer> {
+pub fn apart(prepare: &str, command: &Command) -> Option<Answer> {
     let mut shell = Command::new("unshare");
     shell
         .args(["-m", "--propagation", "private", "sh", "-c"])

@@ -79,8 +79,13 @@ impl Rig {
 
     /// `store hugepage-file-init` with a record of its own.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.store("file-init", args)
+    }
+
+    /// `store hugepage-NAME` with a record of its own.
+    pub fn store(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(WORKER);
-        command.args(["store", "hugepage-file-init", "--state"]).arg(self.state());
+        command.args(["store", &format!("hugepage-{name}"), "--state"]).arg(self.state());
         // `@` is this rig's folder.
         command.args(args.iter().map(|arg| arg.replace('@', &self.folder.path().display().to_string())));
         command
@@ -88,6 +93,10 @@ impl Rig {
 
     pub fn run(&self, args: &[&str]) -> Answer {
         Answer::of(self.command(args).output().unwrap())
+    }
+
+    pub fn ask(&self, name: &str, args: &[&str]) -> Answer {
+        Answer::of(self.store(name, args).output().unwrap())
     }
 
     /// A hugetlbfs of our own at `@/NAME`.

@@ -20,13 +20,14 @@
 //! - `answers.step("init")` has `out`, `err` and `code`; `answers.said("init")` is `out` of a step that must have
 //!   succeeded; `answers.files("after").get("/sys/…")` is a file's text.
 //!
-//! One guest runs with every `cargo test`; the others where `DAMOCLES_SLOW=1` asks for them (`make test-slow`).
+//! Three guests run with every `cargo test`; the others where `DAMOCLES_SLOW=1` asks for them (`make test-slow`).
 //! Where qemu, the kernel or tools to fetch it are not there, a story says what it skipped. docs/testing-in-a-guest.md
 //! tells how to run one by hand.
 
 mod archive;
 mod checks;
 mod guest;
+mod hugepages;
 mod placement;
 mod script;
 mod stories;

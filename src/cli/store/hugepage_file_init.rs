@@ -1,10 +1,14 @@
 //! `store hugepage-file-init`: hugepage files for PC1, whole and on their node, or none.
 
-use super::super::{Exit, Io};
+use super::{
+    super::{Exit, Io},
+    say::{self, refused, write_json, write_steps},
+    which::absolute,
+};
 use crate::{
     hugepage::{
         self, InitError, Order, Pattern, Refusal, Report, Target, World, config, init::Talk, look, pool::pages,
-        request::NodeChoice, state, steps::Step,
+        request::NodeChoice, state,
     },
     sys::{Root, stop::Stop},
     units::Bytes,
@@ -15,7 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
     fs,
-    io::{IsTerminal, Write, stderr},
+    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -85,7 +89,7 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let state = std::path::absolute(&args.state).context("find the folder of --state")?;
     let order = match args.order(&root, io) {
         Ok(order) => order,
-        Err(error) => return refused(args, error, io),
+        Err(error) => return refused(error, args.json, io),
     };
     let progress = Progress::default();
     let talk = |talk: Talk| progress.talk(talk);
@@ -93,21 +97,21 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     if args.dry_run {
         return match hugepage::preview(&order, &world) {
             Ok((steps, kept)) => write_steps(&steps, &kept, args.json, io).map(|()| Exit::Yes),
-            Err(error) => refused(args, error, io),
+            Err(error) => refused(error, args.json, io),
         };
     }
     let made = hugepage::init(&order, &world);
     progress.end();
     match made {
         Ok(report) => write_report(&report, args.json, io).map(|()| Exit::Yes),
-        Err(error) => refused(args, error, io),
+        Err(error) => refused(error, args.json, io),
     }
 }
 
 impl Args {
     fn order(&self, root: &Root, io: &mut Io) -> Result<Order, InitError> {
         let targets = match &self.from {
-            Some(path) => self.targets_of_config(path, root, io)?,
+            Some(path) => targets_of_config(path, self.size, root, io)?,
             None => self.targets(root)?,
         };
         let mount = self.mount.as_deref().map(absolute).transpose()?;
@@ -124,54 +128,26 @@ impl Args {
         let (files, file_bytes) = (self.num.unwrap_or(0), self.size.unwrap_or_default());
         Ok(nodes.into_iter().map(|node| Target { node, folder: pattern.folder(node), files, file_bytes }).collect())
     }
-
-    fn targets_of_config(&self, path: &Path, root: &Root, io: &mut Io) -> Result<Vec<Target>, InitError> {
-        let refuse = |why: String| InitError::from(Refusal::Config(format!("{}: {why}", path.display())));
-        let text = fs::read_to_string(path).map_err(|error| refuse(format!("read it: {error}")))?;
-        let loaded = worker_config::parse(&text).map_err(|problems| {
-            refuse(problems.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
-        let cpus = look::look(root)?.nodes.into_iter().map(|(id, node)| (id, node.cpus)).collect();
-        let found = config::targets(&loaded.config, &cpus, self.size).map_err(|error| refuse(error.to_string()))?;
-        for note in &found.notes {
-            // Talk that cannot be written is no reason to stop.
-            let _ = writeln!(io.err, "note: {}: {note}", path.display());
-        }
-        Ok(found.targets)
-    }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, InitError> {
-    // An empty path has no place; what is wrong with it is said as of any that is not absolute.
-    std::path::absolute(path).map_err(|_| Refusal::NotAbsolute(path.to_owned()).into())
-}
-
-fn refused(args: &Args, error: InitError, io: &mut Io) -> Result<Exit> {
-    if !error.is_answer() {
-        return Err(error.into());
+/// What every pc1 processor of a configuration needs.
+pub(super) fn targets_of_config(
+    path: &Path,
+    size: Option<Bytes>,
+    root: &Root,
+    io: &mut Io,
+) -> Result<Vec<Target>, InitError> {
+    let refuse = |why: String| InitError::from(Refusal::Config(format!("{}: {why}", path.display())));
+    let text = fs::read_to_string(path).map_err(|error| refuse(format!("read it: {error}")))?;
+    let loaded = worker_config::parse(&text)
+        .map_err(|problems| refuse(problems.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let cpus = look::look(root)?.nodes.into_iter().map(|(id, node)| (id, node.cpus)).collect();
+    let found = config::targets(&loaded.config, &cpus, size).map_err(|error| refuse(error.to_string()))?;
+    for note in &found.notes {
+        // Talk that cannot be written is no reason to stop.
+        let _ = writeln!(io.err, "note: {}: {note}", path.display());
     }
-    for line in error.to_string().lines() {
-        let label = if line.starts_with("hint: ") { "" } else { "no: " };
-        writeln!(io.err, "{label}{line}")?;
-    }
-    if args.json {
-        write_json(&json!({ "done": false, "why": error.to_string(), "short": error.shortfall() }), io)?;
-    }
-    Ok(Exit::No)
-}
-
-fn write_steps(steps: &[Step], kept: &[PathBuf], as_json: bool, io: &mut Io) -> Result<()> {
-    if as_json {
-        let steps: Vec<_> = steps.iter().map(|step| json!({ "what": step, "command": step.command() })).collect();
-        return write_json(&json!({ "steps": steps, "kept": kept }), io);
-    }
-    for path in kept {
-        writeln!(io.err, "kept: {} is complete", path.display())?;
-    }
-    for step in steps {
-        writeln!(io.out, "{}", step.command())?;
-    }
-    Ok(())
+    Ok(found.targets)
 }
 
 fn write_report(report: &Report, as_json: bool, io: &mut Io) -> Result<()> {
@@ -200,11 +176,6 @@ fn write_report(report: &Report, as_json: bool, io: &mut Io) -> Result<()> {
     Ok(())
 }
 
-fn write_json(answer: &serde_json::Value, io: &mut Io) -> Result<()> {
-    writeln!(io.out, "{}", serde_json::to_string_pretty(answer)?)?;
-    Ok(())
-}
-
 /// Progress for people: a bar on a terminal, notes everywhere.
 #[derive(Default)]
 struct Progress(Mutex<Option<ProgressBar>>);
@@ -212,15 +183,10 @@ struct Progress(Mutex<Option<ProgressBar>>);
 impl Progress {
     fn talk(&self, talk: Talk) {
         match talk {
-            Talk::Note(text) => self.note(&text),
+            Talk::Note(text) => say::note(&text),
             Talk::Raising { node, done, all } => self.bar(&format!("raising the pool of node {node}"), done, all),
             Talk::Filling { done, all } => self.bar("allocating", done, all),
         }
-    }
-
-    fn note(&self, text: &str) {
-        // To the process's own stderr: a note may come from any thread, where the command's streams are not.
-        let _ = writeln!(stderr(), "note: {text}");
     }
 
     fn bar(&self, doing: &str, done: Bytes, all: Bytes) {

@@ -1,6 +1,12 @@
-//! `store`: what sealing needs on this host, prepared and taken back.
+//! `store`: what sealing needs on this host, prepared, looked at, and taken back.
 
 pub mod hugepage_file_init;
+pub mod hugepage_persist;
+pub mod hugepage_release;
+pub mod hugepage_status;
+pub mod hugepage_verify;
+mod say;
+mod which;
 
 use super::{Exit, Io};
 use anyhow::Result;
@@ -14,12 +20,25 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    HugepageFileInit(hugepage_file_init::Args),
+    #[command(name = "hugepage-file-init")]
+    FileInit(hugepage_file_init::Args),
+    #[command(name = "hugepage-status")]
+    Status(hugepage_status::Args),
+    #[command(name = "hugepage-verify")]
+    Verify(hugepage_verify::Args),
+    #[command(name = "hugepage-release")]
+    Release(hugepage_release::Args),
+    #[command(name = "hugepage-persist")]
+    Persist(hugepage_persist::Args),
 }
 
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match args.command {
-        Command::HugepageFileInit(args) => hugepage_file_init::run(&args, io),
+        Command::FileInit(args) => hugepage_file_init::run(&args, io),
+        Command::Status(args) => hugepage_status::run(&args, io),
+        Command::Verify(args) => hugepage_verify::run(&args, io),
+        Command::Release(args) => hugepage_release::run(&args, io),
+        Command::Persist(args) => hugepage_persist::run(&args, io),
     }
 }

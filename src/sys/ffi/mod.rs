@@ -1,3 +1,4 @@
-//! What the standard library gives only as `unsafe`, made safe by a check at run time.
+//! What the libraries give only as `unsafe`, made safe by a check at run time or by what the types say.
 
 pub mod environment;
+pub mod lease;

@@ -1,0 +1,180 @@
+//! `store hugepage-persist`: the same files after the next boot.
+
+use super::{
+    super::{Exit, Io},
+    hugepage_file_init::targets_of_config,
+    say::{refused, write_json},
+    which::{Which, absolute},
+};
+use crate::{
+    hugepage::{
+        InitError, look,
+        persist::{self, Boot, Changed, Wish},
+    },
+    sys::Root,
+    units::Bytes,
+};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::{env, path::PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  damocles-worker store hugepage-persist
+      prints a systemd unit that makes, at boot and before the worker, the files that this tool made here, and what the
+      kernel's command line should have for pages of 1 GiB
+  damocles-worker store hugepage-persist --from damocles-worker.toml --mount /mnt/huge_1g --page-size 1GiB --install
+      for what every pc1 processor of a configuration needs; writes the unit below /etc/systemd/system
+  damocles-worker store hugepage-persist --remove
+      takes the unit away again
+
+A file in systemd's folder that this command did not write is neither overwritten nor removed.
+Exit code: 0 printed, installed or removed, 2 could not.";
+
+/// Make hugepage files at every boot: a systemd unit, and the kernel's command line for pages of 1 GiB
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// For every pc1 processor of this damocles-worker.toml instead of the files that are there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "path_pattern", "node"])]
+    from: Option<PathBuf>,
+    /// With --from: the size of each file, instead of sealing.allowed_sizes
+    #[arg(long, value_name = "SIZE", requires = "from")]
+    size: Option<Bytes>,
+    /// With --from: where a hugetlbfs is to be mounted, if none is there; takes --page-size
+    #[arg(long, value_name = "DIR", requires = "from")]
+    mount: Option<PathBuf>,
+    /// With --from: the size of the pages
+    #[arg(long, value_name = "SIZE", requires = "from")]
+    page_size: Option<Bytes>,
+    /// The unit that needs the files, and starts after them
+    #[arg(long, value_name = "UNIT", default_value = "damocles-worker.service")]
+    worker_unit: String,
+    /// The program that the unit runs [default: this one]
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Write the unit and let it be started at boot
+    #[arg(long, conflicts_with = "remove")]
+    install: bool,
+    /// Take away what --install wrote
+    #[arg(long, conflicts_with_all = ["from", "path", "path_pattern", "node"])]
+    remove: bool,
+    /// Say which files --install or --remove would write or remove, as shell commands, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Install below DIR instead of /, as in an image of another system
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
+    let target = Root::at(&args.root);
+    if args.remove {
+        let changed = match args.dry_run {
+            true => persist::installed(&target)?,
+            false => persist::uninstall(&target)?,
+        };
+        return write_changed(args, &changed, None, io);
+    }
+    let wish = match args.wish(io) {
+        Ok(wish) => wish,
+        Err(error) => return refused(error, args.json, io),
+    };
+    let boot = persist::boot(&Root::at("/"), &wish)?;
+    if args.install && !args.dry_run {
+        let changed = persist::install(&target, &boot)?;
+        return write_changed(args, &changed, Some(&boot), io);
+    }
+    write_boot(args, &boot, io)
+}
+
+impl Args {
+    fn wish(&self, io: &mut Io) -> Result<Wish, InitError> {
+        let (root, record) = (Root::at("/"), self.which.record()?);
+        let targets = match &self.from {
+            Some(path) => {
+                let targets = targets_of_config(path, self.size, &root, io)?;
+                let mount = self.mount.as_deref().map(absolute).transpose()?;
+                persist::placed(targets, &look::look(&root)?, mount.as_deref(), self.page_size)?
+            }
+            None => persist::targets_there(&self.which.choice()?, &root, &record)?,
+        };
+        let program = match &self.program {
+            Some(program) => absolute(program)?,
+            None => env::current_exe().map_err(|source| InitError::Host(root_error(source)))?,
+        };
+        Ok(Wish { targets, record, program, worker_unit: self.worker_unit.clone() })
+    }
+}
+
+fn root_error(source: std::io::Error) -> crate::sys::host::HostError {
+    crate::sys::host::HostError::Odd { path: "/proc/self/exe".into(), reason: source.to_string() }
+}
+
+fn write_boot(args: &Args, boot: &Boot, io: &mut Io) -> Result<Exit> {
+    if args.json {
+        write_json(&serde_json::to_value(boot)?, io)?;
+        return Ok(Exit::Yes);
+    }
+    let unit = args.root.join(boot.unit.strip_prefix("/").context("a unit has an absolute path")?);
+    if args.dry_run {
+        // What a shell would be told: the same text, from here to the mark.
+        writeln!(io.out, "cat > {} <<'END'\n{}END", crate::hugepage::steps::quoted(&unit), boot.text)?;
+        writeln!(io.out, "systemctl daemon-reload\nsystemctl enable {}", persist::UNIT)?;
+    } else {
+        writeln!(io.out, "# {}\n{}", unit.display(), boot.text)?;
+    }
+    write_kernel(boot, io)?;
+    Ok(Exit::Yes)
+}
+
+fn write_kernel(boot: &Boot, io: &mut Io) -> Result<()> {
+    for line in &boot.kernel {
+        let there = if line.is_there { "this boot had it" } else { "not on that of this boot" };
+        writeln!(io.out, "# kernel command line ({there}): {}", line.words)?;
+    }
+    if boot.kernel.iter().any(|line| !line.is_there) {
+        writeln!(
+            io.err,
+            "hint: add it to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub: pages of 1 GiB are sure to be had \
+             at boot only"
+        )?;
+    }
+    boot.notes.iter().try_for_each(|note| writeln!(io.err, "note: {note}"))?;
+    Ok(())
+}
+
+fn write_changed(args: &Args, changed: &Changed, boot: Option<&Boot>, io: &mut Io) -> Result<Exit> {
+    if args.json {
+        let mut answer = serde_json::to_value(changed)?;
+        answer["done"] = json!(!args.dry_run);
+        answer["boot"] = serde_json::to_value(boot)?;
+        write_json(&answer, io)?;
+        return Ok(Exit::Yes);
+    }
+    if args.dry_run {
+        for path in &changed.removed {
+            writeln!(io.out, "rm {}", crate::hugepage::steps::quoted(&Root::at(&args.root).path(path)))?;
+        }
+        return Ok(Exit::Yes);
+    }
+    let paths = [("written", &changed.written), ("removed", &changed.removed), ("as it should be", &changed.unchanged)];
+    for (word, paths) in paths {
+        for path in paths {
+            writeln!(io.out, "{}: {word}", Root::at(&args.root).path(path).display())?;
+        }
+    }
+    if let Some(boot) = boot {
+        write_kernel(boot, io)?;
+    }
+    if !changed.written.is_empty() || !changed.removed.is_empty() {
+        writeln!(io.err, "hint: systemctl daemon-reload lets a running systemd see it")?;
+    }
+    Ok(Exit::Yes)
+}
