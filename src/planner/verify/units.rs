@@ -238,7 +238,7 @@ fn bind(
     let cores = match prover {
         Prover::Own => own(groups, width),
         Prover::Stock | Prover::StockDamocles => {
-            if seen.len() % group_count != 0 {
+            if !seen.len().is_multiple_of(group_count) {
                 found.panics = true;
                 return found;
             }
