@@ -78,8 +78,8 @@ fn rehearsed(stage: Stage, script: &Script, mut answers: std::fs::File) -> io::R
     let perform: Arc<Perform> = rehearse::performer(script);
     let answers: Box<dyn Write + Send> = if script.babble { Box::new(Babble(answers)) } else { Box::new(answers) };
     let served = serve::serve(stage, io::stdin().lock(), answers, perform);
-    while script.stubborn {
-        std::thread::park();
+    if script.stubborn {
+        rehearse::stay();
     }
     served
 }

@@ -332,7 +332,7 @@ mod tests {
         }
         cpusets.make(&name, &cpus("0"), Some(NodeId(0))).unwrap();
         cpusets.make(&name, &cpus("0"), None).unwrap();
-        assert_eq!(cpusets.names(&group, "sub-").unwrap(), [name.clone()]);
+        assert_eq!(cpusets.names(&group, "sub-").unwrap(), std::slice::from_ref(&name));
         let error = cpusets.make(&format!("{group}/sub-2"), &cpus("5000"), None).unwrap_err().to_string();
         assert!(error.contains("sub-2"), "{error}");
         for name in [name.as_str(), &format!("{group}/sub-2"), &group, &group] {

@@ -92,10 +92,17 @@ pub fn overture(script: &Script, out: &mut impl Write) -> io::Result<()> {
         out.flush()?;
     }
     thread::sleep(script.late);
-    while script.mute {
-        thread::park();
+    if script.mute {
+        stay();
     }
     Ok(())
+}
+
+/// Does nothing until somebody ends the process.
+pub fn stay() -> ! {
+    loop {
+        thread::park();
+    }
 }
 
 struct Stagehand {
