@@ -6,6 +6,7 @@ use super::{Exit, Io, hwinfo_cpuset};
 use crate::{
     hwinfo::{self, Look, Paint},
     machine::Machine,
+    planner::catalogue,
     sys::{capture::Reader, durable, topology::Detail},
 };
 use anyhow::{Context, Result, ensure};
@@ -98,8 +99,15 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     }
 }
 
-/// The machine that `--from` names, or this one.
+/// The machine that `--from` names, or this one. Words such as `2x epyc-7642 2TiB` are a machine of the catalogue,
+/// which nobody has looked at: descriptions of hwloc's have colons.
 pub fn look(from: Option<&str>, full: bool, io: &mut Io) -> Result<Look> {
+    let is_words = |source: &str| source.contains(char::is_whitespace) && catalogue::is_line(source);
+    if let Some(line) = from.filter(|source| is_words(source) && !Path::new(source).exists()) {
+        ensure!(!full, "--full tells what hwloc found, and nobody has looked at {line:?}: leave --full out");
+        let machine = catalogue::machine(line).context("read a machine by name")?;
+        return Ok(Look { machine, full: None, talk: String::new() });
+    }
     let reader = Reader::this_program(&["hwinfo", CAPTURED]);
     let look = hwinfo::look(from, detail(full), &reader)?;
     if !look.talk.is_empty() {

@@ -97,6 +97,18 @@ fn a_name_may_begin_with_a_dash() {
     hwinfo(&["diff", "--", "-cap", "-cap"]).current_dir(dir.path()).assert().code(0);
 }
 
+#[test]
+fn a_machine_by_name_is_shown_wherever_a_machine_is() {
+    const NAME: &str = "2x epyc-7642 2TiB 2x rtx3080";
+    let machine = machine::parse(&stdout(&["--from", NAME, "--json"])).unwrap();
+    assert_eq!((machine.l3_groups().len(), machine.cores().len()), (32, 96));
+    hwinfo(&["diff", NAME, NAME]).assert().code(0);
+    let full = hwinfo(&["--from", NAME, "--full"]).assert().code(2).get_output().stderr.clone();
+    assert!(String::from_utf8_lossy(&full).contains("nobody has looked at"), "{}", String::from_utf8_lossy(&full));
+    let odd = hwinfo(&["--from", "2x epyc-0 2TiB"]).assert().code(2).get_output().stderr.clone();
+    assert!(String::from_utf8_lossy(&odd).contains("epyc-0"), "{}", String::from_utf8_lossy(&odd));
+}
+
 /// The captured tree's own links lead nowhere but into it.
 #[test]
 fn nothing_of_this_host_is_mixed_into_a_capture() {

@@ -337,6 +337,14 @@ fn hugepages_get_a_folder_for_each_processor_and_a_pool_for_each_node() {
 }
 
 #[test]
+fn pools_that_our_own_pc1_does_not_use_are_warned_of() {
+    let own = Choices { hugepages: Some("/mnt/huge".into()), ..Choices::default() };
+    let warnings = plan(EXAMPLE, &own).warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("leaves the pools of --hugepages unused")), "{warnings:#?}");
+    assert!(warnings.iter().all(|warning| !warning.contains("needs a pool")), "{warnings:#?}");
+}
+
+#[test]
 fn c2_elsewhere_leaves_both_gpus_to_pc2() {
     let remote = Choices { c2: C2Place::Remote("/usr/local/bin/gpuproxy".into()), ..damocles() };
     let plan = plan(EXAMPLE, &remote);

@@ -166,9 +166,11 @@ impl Entry {
     fn faults(&self) -> Vec<String> {
         let name = &self.name;
         let mut found = Vec::new();
-        let strangers = self.hardware.keys().filter(|key| !HARDWARE.contains(&key.as_str()));
+        let is_known = |key: &&String| HARDWARE.contains(&key.as_str());
+        let strangers = self.hardware.keys().filter(|key| !is_known(key));
         found.extend(strangers.map(|key| format!("machine {name:?}: {key:?} is no key of an entry")));
-        let ways = [self.machine.is_some(), !self.hardware.is_empty(), !self.stages.is_empty()];
+        // A key that is no key describes nothing.
+        let ways = [self.machine.is_some(), self.hardware.keys().any(|key| is_known(&key)), !self.stages.is_empty()];
         match ways.into_iter().filter(|way| *way).count() {
             0 => {
                 found.push(format!("machine {name:?}: say what it is: machine = \"2x epyc-7642 2TiB\", or its stages"))
