@@ -27,7 +27,7 @@ const SECTORS_PER_CORE: &str = "DAMOCLES_PC1_SECTORS_PER_CORE";
 /// Between two lines in the log that say how far a sector is.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Who computes the layers. Named as in `hwinfo cpuset-check --prover` and `plan --prover`.
+/// Who computes the layers. Named as in `hwinfo cpuset --prover`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pc1Prover {
     /// `runtime::sdr`.

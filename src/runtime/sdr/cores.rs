@@ -6,7 +6,7 @@
 //!
 //! A sector is one chain of hashes, so it wants one core and that core alone: the other thread of a core shares the
 //! unit that hashes. Caches are filled in turns, because what neighbours share is the way to memory. It is the rule
-//! that `hwinfo cpuset-check --prover own` foretells. Any set of CPUs works; what is not best is said in a line.
+//! that `hwinfo cpuset --prover own` foretells. Any set of CPUs works; what is not best is said in a line.
 
 use crate::{
     sys::{Root, root::ReadError},
