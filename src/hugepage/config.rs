@@ -12,7 +12,7 @@
 
 use super::{
     error::{Refusal, list},
-    request::{Pattern, Target},
+    request::{FILES_MAX, Pattern, Target},
 };
 use crate::{
     units::{Bytes, CpuList, NodeId},
@@ -72,6 +72,11 @@ pub fn targets(
         };
         for file_bytes in sector_sizes(config, sizes)? {
             let files = u64::from(concurrent) * FILES_PER_TASK;
+            if files > FILES_MAX {
+                return Err(Refusal::Config(format!(
+                    "{name}: concurrent = {concurrent} asks for {files} files, and {FILES_MAX} are made at most; lower it"
+                )));
+            }
             found.targets.push(Target { node, folder: pattern.folder(node), files, file_bytes });
         }
     }
@@ -200,6 +205,10 @@ mod tests {
         );
         assert!(refused(&pc1("/h/a", "numa_preferred = 0")).contains("concurrent"));
         assert!(refused("").contains("there is nothing to make"));
+        assert!(
+            refused(&pc1("/h/a", "numa_preferred = 0\nconcurrent = 4294967295"))
+                .contains("asks for 8589934590 files, and 100000 are made at most")
+        );
         let any = read(&pc1("/h/a", "concurrent = 1\nnuma_preferred = 0"), "[]").unwrap_err().to_string();
         assert!(any.contains("sealing.allowed_sizes") && any.contains("--size"), "{any}");
     }

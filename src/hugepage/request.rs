@@ -74,6 +74,9 @@ impl Pattern {
     }
 }
 
+/// The most files of one folder that are made at once.
+pub const FILES_MAX: u64 = 100_000;
+
 const UNITS: [(&str, u32); 6] = [("EiB", 60), ("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
 
 /// `32.0_GiB_0`: the names that the field knows.

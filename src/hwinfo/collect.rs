@@ -259,9 +259,10 @@ fn settle(part: &mut Part, own: &BTreeMap<NodeId, CpuList>, online: &CpuList) ->
     for node in &mut part.nodes {
         node.cpus = own.get(&node.os_index).map(|cpus| cpus.and(online)).unwrap_or_default();
     }
-    let nodes: u64 = part.nodes.iter().map(|node| node.memory_bytes.0).sum();
-    let parts: u64 = part.parts.iter_mut().map(|part| settle(part, own, online).0).sum();
-    part.memory_bytes = Bytes(nodes + parts);
+    let nodes = part.nodes.iter().map(|node| node.memory_bytes.0).fold(0, u64::saturating_add);
+    // A sum beyond 2^64 is refused where the machine is checked.
+    let parts = part.parts.iter_mut().map(|part| settle(part, own, online).0).fold(0, u64::saturating_add);
+    part.memory_bytes = Bytes(nodes.saturating_add(parts));
     part.memory_bytes
 }
 

@@ -98,6 +98,22 @@ fn a_name_may_begin_with_a_dash() {
 }
 
 #[test]
+fn absurd_descriptions_are_refused_before_they_cost_anything() {
+    for (line, part) in [
+        ("numa:2(memory=18446744073709551615) pu:1", "more than 2^64 bytes"),
+        ("pack:2 [numa(memory=17000000TB)] pu:1", "more than 2^64 bytes"),
+        ("pu:4(indexes=4294967290,1,2,3)", "indexes="),
+        ("[numa(indexes=4294967290)] pu:1", "indexes="),
+    ] {
+        for form in ["--json", "--toml", "--full"] {
+            let output = hwinfo(&["--from", line, form]).assert().code(2).get_output().clone();
+            let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(talk.contains(part) && output.stdout.is_empty(), "{line} {form}: {talk}");
+        }
+    }
+}
+
+#[test]
 fn a_machine_by_name_is_shown_wherever_a_machine_is() {
     const NAME: &str = "2x epyc-7642 2TiB 2x rtx3080";
     let machine = machine::parse(&stdout(&["--from", NAME, "--json"])).unwrap();

@@ -7,8 +7,12 @@ use super::{
 };
 use crate::{
     hugepage::{
-        self, InitError, Order, Pattern, Refusal, Report, Target, World, config, init::Talk, look, pool::pages,
-        request::NodeChoice, state,
+        self, InitError, Order, Pattern, Refusal, Report, Target, World, config,
+        init::Talk,
+        look,
+        pool::pages,
+        request::{FILES_MAX, NodeChoice},
+        state,
     },
     sys::{Root, stop::Stop},
     units::Bytes,
@@ -47,7 +51,7 @@ pub struct Args {
     node: Option<NodeChoice>,
     /// Files per node; PC1 takes two for each task that runs at once
     #[arg(short = 'c', long, value_name = "N", required_unless_present = "from", conflicts_with = "from",
-          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+          value_parser = clap::value_parser!(u64).range(1..=FILES_MAX))]
     num: Option<u64>,
     /// The size of each file, which is the sectors' size: 32GiB, 64GiB; with --from instead of sealing.allowed_sizes
     #[arg(short, long, value_name = "SIZE", required_unless_present = "from")]

@@ -39,6 +39,10 @@ pub enum Unfit {
         "a CPU or NUMA node in it has no number (os_index) up to {NUMBER_MAX}: it was damaged or changed by hand; export it again"
     )]
     Number,
+    #[error(
+        "it gives a CPU or NUMA node a number (indexes=) beyond {NUMBER_MAX}, which cpu lists do not take; lower it"
+    )]
+    Index,
     #[error("it declares XML namespaces, which hwloc never writes")]
     Namespaces,
     #[error("an object in it has a {0} and no complete_{0}: it was damaged or changed by hand; export it again")]
@@ -207,6 +211,9 @@ pub fn judge_synthetic(text: &str) -> Result<(), Unfit> {
     if text.len() > SYNTHETIC_BYTES_MAX {
         return Err(Unfit::Long);
     }
+    if has_far_index(text) {
+        return Err(Unfit::Index);
+    }
     let mut cpus = Some(1u64);
     for arity in arities(text) {
         cpus = cpus.zip(arity).and_then(|(cpus, arity)| cpus.checked_mul(arity));
@@ -218,6 +225,16 @@ pub fn judge_synthetic(text: &str) -> Result<(), Unfit> {
         Some(cpus) if cpus <= CPUS_MAX => Ok(()),
         cpus => Err(Unfit::Cpus(cpus)),
     }
+}
+
+/// Whether a list of `indexes=` has a number that hwloc would make a bitmap of gigabytes for.
+fn has_far_index(text: &str) -> bool {
+    let lists = text.split("indexes=").skip(1);
+    let lists = lists.filter_map(|rest| rest.split([')', ']', ' ', '\t', '\n']).next());
+    let words = lists.flat_map(|list| list.split(|c: char| !c.is_ascii_alphanumeric()));
+    words
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        .any(|word| number(word).is_none_or(|number| number > u64::from(NUMBER_MAX)))
 }
 
 /// The numbers that are arities: outside `(attributes)` and `[attached memory]`, and not part of a type's name.
@@ -394,6 +411,20 @@ mod tests {
         ] {
             assert_eq!(cpus(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_that_no_cpu_list_takes_are_refused() {
+        for text in [
+            "pu:4(indexes=4294967290,1,2,3)",
+            "[numa(memory=1GB indexes=65536)] pu:1",
+            "pu:2(indexes=0,99999999999999999999999)",
+            "pu:2(indexes=0x10000:1)",
+        ] {
+            assert_eq!(judge_synthetic(text), Err(Unfit::Index), "{text}");
+        }
+        assert_eq!(judge_synthetic("[numa(indexes=1,0 memory=99999999)] pu:4(indexes=2*2:2*1)"), Ok(()));
+        assert_eq!(judge_synthetic("pu:2(indexes=0,65535)"), Ok(()));
     }
 
     #[test]
