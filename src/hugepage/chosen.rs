@@ -71,9 +71,33 @@ impl Item {
 /// Finds the folders that are meant. What is meant and cannot hold such files is refused; what is not there is left out, unless
 /// the record knows it.
 pub fn chosen(root: &Root, choice: &Choice, facts: &Facts, state: &State) -> Result<Vec<Chosen>, InitError> {
+    check_nodes(choice, facts, state)?;
     match &choice.pattern {
         Some(pattern) => of_pattern(root, pattern, choice.nodes.as_ref(), facts, state),
         None => Ok(of_record(root, choice.nodes.as_ref(), facts, state)),
+    }
+}
+
+/// That every node that was named is there, or was when the record was written.
+pub fn check_nodes(choice: &Choice, facts: &Facts, state: &State) -> Result<(), Refusal> {
+    let Some(NodeChoice::These(nodes)) = &choice.nodes else { return Ok(()) };
+    let is_known = |node: &NodeId| state.folders.iter().any(|known| known.node == *node);
+    match nodes.iter().find(|node| !facts.nodes.contains_key(node) && !is_known(node)) {
+        Some(node) => Err(Refusal::NoNode { node: *node, there: facts.with_memory() }),
+        None => Ok(()),
+    }
+}
+
+/// Why nothing was found that is meant: the folders hold nothing, or the record names nothing, or nothing of these nodes.
+pub fn nothing(choice: &Choice, state: &State, record: &Path) -> Refusal {
+    let record = record.to_owned();
+    match (&choice.pattern, &choice.nodes) {
+        (Some(pattern), _) => Refusal::NoFiles(pattern.shown()),
+        (None, Some(NodeChoice::These(nodes))) if !state.folders.is_empty() => {
+            let has = state.folders.iter().map(|known| known.node).collect();
+            Refusal::NothingOnNodes { record, nodes: nodes.clone(), has }
+        }
+        (None, _) => Refusal::NothingKnown(record),
     }
 }
 
@@ -108,13 +132,7 @@ fn of_pattern(
     state: &State,
 ) -> Result<Vec<Chosen>, InitError> {
     let nodes = match nodes {
-        Some(NodeChoice::These(nodes)) => {
-            let unknown = nodes.iter().find(|node| !facts.nodes.contains_key(node));
-            if let Some(node) = unknown {
-                return Err(Refusal::NoNode { node: *node, there: facts.with_memory() }.into());
-            }
-            nodes.clone()
-        }
+        Some(NodeChoice::These(nodes)) => nodes.clone(),
         Some(NodeChoice::All) | None => facts.nodes.keys().copied().collect::<BTreeSet<_>>(),
     };
     let mut all = Vec::new();
@@ -204,6 +222,33 @@ mod tests {
         assert_eq!(names, files);
         assert_eq!((items[0].wanted(None), items[2].wanted(None)), (None, Some(Bytes::mib(8))));
         assert!(super::items(&root, Path::new("/gone")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn nodes_that_nobody_knows_are_refused_and_nothing_on_a_node_is_not_nothing_at_all() {
+        let node = |gib| crate::hugepage::look::Node { memory: Bytes::gib(gib), ..Default::default() };
+        let nodes = [(NodeId(0), node(8)), (NodeId(1), node(8))].into();
+        let facts = Facts { nodes, ..Facts::default() };
+        let of = |node| Choice { pattern: None, nodes: Some(NodeChoice::These([NodeId(node)].into())) };
+        let folder = Folder {
+            mount: "/m".into(),
+            folder: "/m/numa_0".into(),
+            node: NodeId(0),
+            page_bytes: Bytes::mib(2),
+            pages_added: 0,
+            folders_made: vec![],
+            files: vec![],
+        };
+        let state = State { folders: vec![folder], ..State::default() };
+        let refused = check_nodes(&of(5), &facts, &state).unwrap_err();
+        assert_eq!(refused.to_string(), "node 5 is not there; this machine has 0,1");
+        check_nodes(&of(1), &facts, &state).unwrap();
+        // It went since: what was made on it can still be meant.
+        check_nodes(&of(0), &Facts::default(), &state).unwrap();
+        let told = nothing(&of(1), &state, Path::new("/r")).to_string();
+        assert_eq!(told, "the record /r names no files on node 1; it has some on node 0");
+        let told = nothing(&of(1), &State::default(), Path::new("/r")).to_string();
+        assert!(told.contains("/r names no files of this boot"), "{told}");
     }
 
     #[test]

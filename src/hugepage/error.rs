@@ -57,8 +57,15 @@ pub enum Refusal {
     NoPageSize { page: Bytes, has: Vec<Bytes> },
     #[error("{} is on a hugetlbfs of {found} pages, mounted at {}; asked for are {wanted} pages: choose another path, or leave out --page-size", folder.display(), mount.display())]
     WrongPageSize { folder: PathBuf, mount: PathBuf, found: Bytes, wanted: Bytes },
-    #[error("{} is not on a hugetlbfs but on {filesystem}, mounted at {}; {}", folder.display(), mount.display(), hugetlbfs_hint(there))]
-    NotHugetlbfs { folder: PathBuf, mount: PathBuf, filesystem: String, there: Vec<(PathBuf, Option<Bytes>)> },
+    #[error("{} is not on a hugetlbfs but on {filesystem}, mounted at {}; {}", folder.display(), mount.display(), hugetlbfs_hint(there, *may_mount))]
+    NotHugetlbfs {
+        folder: PathBuf,
+        mount: PathBuf,
+        filesystem: String,
+        there: Vec<(PathBuf, Option<Bytes>)>,
+        /// Whether the command has --mount.
+        may_mount: bool,
+    },
     #[error("{} goes through the symbolic link {}{}; give the path without links, which is also what PC1 should be given", folder.display(), link.display(), leads(to.as_ref()))]
     Symlink { folder: PathBuf, link: PathBuf, to: Option<PathBuf> },
     #[error("{} is in the way: it is no folder", .0.display())]
@@ -97,6 +104,8 @@ pub enum Refusal {
     NoFiles(PathBuf),
     #[error("the record {} names no files of this boot; say which are meant with --path or --path-pattern", .0.display())]
     NothingKnown(PathBuf),
+    #[error("the record {} names no files on node {}; it has some on node {}", record.display(), list(nodes), list(has))]
+    NothingOnNodes { record: PathBuf, nodes: BTreeSet<NodeId>, has: BTreeSet<NodeId> },
     #[error("the hugetlbfs at {} is not mounted any more, and its files are gone; make them anew with `store hugepage-file-init`", .0.display())]
     MountGone(PathBuf),
     #[error("{}: only root may unmount it; run as root", .0.display())]
@@ -136,15 +145,17 @@ fn leads(to: Option<&PathBuf>) -> String {
     to.map_or_else(|| ", which leads nowhere".to_owned(), |to| format!(", which leads to {}", to.display()))
 }
 
-fn hugetlbfs_hint(there: &[(PathBuf, Option<Bytes>)]) -> String {
+fn hugetlbfs_hint(there: &[(PathBuf, Option<Bytes>)], may_mount: bool) -> String {
     if there.is_empty() {
-        return "none is mounted here: mount one with --mount DIR --page-size SIZE".to_owned();
+        let hint = if may_mount { ": mount one with --mount DIR --page-size SIZE" } else { "" };
+        return format!("none is mounted here{hint}");
     }
     let mount = |(path, page): &(PathBuf, Option<Bytes>)| {
         format!("{} ({} pages)", path.display(), page.map_or_else(|| "unknown".to_owned(), |page| page.to_string()))
     };
     let mounts: Vec<_> = there.iter().map(mount).collect();
-    format!("there is {}; or mount another with --mount DIR --page-size SIZE", mounts.join(", "))
+    let hint = if may_mount { "; or mount another with --mount DIR --page-size SIZE" } else { "" };
+    format!("there is {}{hint}", mounts.join(", "))
 }
 
 fn pool_hint(errno: Errno) -> String {

@@ -20,9 +20,9 @@ use super::{
     plan::{self, Plan},
     pool::{self, Raised},
     recover::{self, Undone},
-    remove,
+    remove::{self, CutReport},
     request::Order,
-    state::{self, Folder, MadeFile, Removal, Run, RunFile, State, Store},
+    state::{self, Cut, Folder, MadeFile, Raise, Removal, Run, RunFile, State, Store},
     steps::{self, Step},
 };
 use crate::{
@@ -77,6 +77,9 @@ pub struct Report {
     /// Files that were there, verified again.
     pub kept: Vec<PathBuf>,
     pub pools: Vec<PoolReport>,
+    /// Pages that a repair needed only while old and new files were there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given_back: Vec<CutReport>,
     pub mounted: Option<PathBuf>,
     /// What a killed run had left and this one took back first.
     pub recovered: Option<Undone>,
@@ -176,7 +179,8 @@ pub(super) fn carry_out(
     let mut work = Work { order, facts, state, store, world };
     let Err(cause) = work.whole(report) else {
         // It is decided: what was replaced goes, and should that fail, it is the next one's to do. There is no way back from here.
-        return remove::finish(world, &mut work.state, store).map(drop);
+        report.given_back = remove::finish(world, &mut work.state, store)?.pools;
+        return Ok(());
     };
     let mut undone = recover::undo(world.root, work.run());
     // Only when nothing is left to be taken back the record may forget the run.
@@ -355,13 +359,15 @@ impl Work<'_> {
     fn commit(&mut self, report: &mut Report) -> Result<(), InitError> {
         let mut after = self.state.clone();
         let run = after.run.take().expect("a run at work is in its record");
-        for folder in made_folders(&run) {
+        let cuts = spare(&run, |file| allocated(self.world.root, &file.aside()));
+        for folder in made_folders(&run, &cuts) {
             after.add(folder);
         }
         after.points.extend(run.points);
         after.mounts.extend(run.mount.clone());
         let replaces = run.files.iter().any(|file| file.replaces.is_some());
-        after.removal = replaces.then(|| Removal { pid: run.pid, trees: run.stagings.clone(), ..Removal::default() });
+        let trees = run.stagings.clone();
+        after.removal = replaces.then(|| Removal { pid: run.pid, trees, cuts, ..Removal::default() });
         self.store.save(&after)?;
         self.state = after;
         report.mounted = run.mount.map(|mount| mount.at);
@@ -409,11 +415,38 @@ fn prove(planned: &RunFile, file: &File) -> Result<FileReport, InitError> {
     })
 }
 
+/// What a pool was raised by only because old files were there beside the new ones: no more than they have, and no more than
+/// the raise. Pages of theirs on another node cannot be had here, and are then not taken.
+pub(super) fn spare(run: &Run, allocated: impl Fn(&RunFile) -> Bytes) -> Vec<Cut> {
+    let spare = |raise: &Raise| {
+        let of_pool = |file: &&RunFile| (file.node, file.page_bytes) == (raise.node, raise.page_bytes);
+        let old = run.files.iter().filter(|file| file.replaces.is_some()).filter(of_pool);
+        let pages: u64 = old.map(|file| allocated(file).0 / file.page_bytes.0.max(1)).fold(0, u64::saturating_add);
+        let by = pages.min(raise.target.saturating_sub(raise.before + raise.surplus));
+        (by > 0).then_some(Cut { node: raise.node, page_bytes: raise.page_bytes, by, before: None })
+    };
+    run.pools.iter().filter_map(spare).collect()
+}
+
+/// What the pages of a file take; of one that cannot be looked at, nothing.
+pub(super) fn allocated(root: &Root, path: &Path) -> Bytes {
+    use std::os::unix::fs::MetadataExt;
+    let stat = std::fs::symlink_metadata(root.path(path));
+    stat.map_or(Bytes(0), |stat| if stat.is_file() { Bytes(stat.blocks() * 512) } else { Bytes(0) })
+}
+
 /// What a finished run made, folder by folder. The pages that a pool was raised by are counted to the folders in turn, to none
 /// more than its files have.
-fn made_folders(run: &Run) -> Vec<Folder> {
-    let mut added: BTreeMap<_, _> =
-        run.pools.iter().map(|raise| ((raise.node, raise.page_bytes), raise.target - raise.before)).collect();
+fn made_folders(run: &Run, cuts: &[Cut]) -> Vec<Folder> {
+    let spared = |raise: &Raise| {
+        let of_pool = cuts.iter().filter(|cut| (cut.node, cut.page_bytes) == (raise.node, raise.page_bytes));
+        of_pool.map(|cut| cut.by).sum::<u64>()
+    };
+    let mut added: BTreeMap<_, _> = run
+        .pools
+        .iter()
+        .map(|raise| ((raise.node, raise.page_bytes), (raise.target - raise.before).saturating_sub(spared(raise))))
+        .collect();
     let keys: BTreeSet<_> = run.files.iter().map(|file| (&file.mount, file.path.parent())).collect();
     let mut made = Vec::new();
     for (mount, folder) in keys {
@@ -465,7 +498,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hugepage::state::Raise;
 
     fn file(folder: &str, node: u32, inode: u64) -> RunFile {
         RunFile {
@@ -485,6 +517,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_repair_needs_for_a_moment_only_is_spare_and_not_counted_to_a_folder() {
+        let id = FileId { device: 1, inode: 9 };
+        let old = RunFile { replaces: Some(id), ..file("/m/a/numa_0", 0, 1) };
+        let run = Run {
+            pools: vec![raised(0, 3), raised(1, 4)],
+            files: vec![old, file("/m/a/numa_1", 1, 2)],
+            ..Run::default()
+        };
+        let by = |gib| spare(&run, |_| Bytes::gib(gib)).iter().map(|cut| (cut.node.0, cut.by)).collect::<Vec<_>>();
+        assert_eq!((by(2), by(9), by(0)), (vec![(0, 2)], vec![(0, 3)], vec![]));
+        let made = made_folders(&run, &spare(&run, |_| Bytes::gib(2)));
+        assert_eq!(made.iter().map(|made| made.pages_added).collect::<Vec<_>>(), [1, 4]);
+    }
+
+    #[test]
     fn the_pages_that_were_added_are_counted_to_the_folders_once() {
         let run = Run {
             pools: vec![raised(0, 5), raised(1, 7)],
@@ -497,7 +544,7 @@ mod tests {
             ],
             ..Run::default()
         };
-        let made = made_folders(&run);
+        let made = made_folders(&run, &[]);
         let added: Vec<_> = made.iter().map(|made| (made.folder.to_str().unwrap(), made.pages_added)).collect();
         // Four pages' worth in the first folder, one of two in the next; node 1 had been raised for a promise too.
         assert_eq!(added, [("/m/a/numa_0", 4), ("/m/a/numa_1", 7), ("/m/b/numa_0", 1)]);

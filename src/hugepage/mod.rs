@@ -31,6 +31,7 @@
 //! | `status` | all that can be seen |
 //! | `verify` | whether files still are what they were made to be; `--repair`: a run that replaces the wrong ones |
 //! | `release` | what goes again: decided |
+//! | `foretell` | what a release would do and leave, for its dry run |
 //! | `remove` | what is decided to go: carried out, as often as it takes |
 //! | `persist` | the same after the next boot: a systemd unit, words for the kernel |
 //!
@@ -44,6 +45,7 @@ pub mod chosen;
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod foretell;
 pub mod init;
 pub mod look;
 pub mod mounts;

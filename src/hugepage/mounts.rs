@@ -48,7 +48,13 @@ pub fn with_source<'a>(mounts: &'a [Mounted], at: &Path, source: &str) -> Option
 
 /// The place of a folder on a hugetlbfs that is mounted, to write to.
 pub fn place(mounts: &[Mounted], folder: &Path, wanted: Option<Bytes>) -> Result<Place, Refusal> {
-    let place = found(mounts, folder)?;
+    let may_mount = |refusal| match refusal {
+        Refusal::NotHugetlbfs { folder, mount, filesystem, there, .. } => {
+            Refusal::NotHugetlbfs { folder, mount, filesystem, there, may_mount: true }
+        }
+        other => other,
+    };
+    let place = found(mounts, folder).map_err(may_mount)?;
     if let Some(wanted) = wanted.filter(|wanted| *wanted != place.page_bytes) {
         let (found, mount) = (place.page_bytes, place.mount);
         return Err(Refusal::WrongPageSize { folder: folder.to_owned(), mount, found, wanted });
@@ -59,13 +65,14 @@ pub fn place(mounts: &[Mounted], folder: &Path, wanted: Option<Bytes>) -> Result
     Ok(place)
 }
 
-/// The same to look at: it may be read-only.
+/// The same to look at: it may be read-only, and nothing can be mounted for it.
 pub fn found(mounts: &[Mounted], folder: &Path) -> Result<Place, Refusal> {
     let not_huge = |mount: PathBuf, filesystem: &str| Refusal::NotHugetlbfs {
         folder: folder.to_owned(),
         mount,
         filesystem: filesystem.to_owned(),
         there: hugetlbfs(mounts).map(|mount| (mount.path.clone().into(), mount.page_bytes())).collect(),
+        may_mount: false,
     };
     let Some(mount) = covering(mounts, folder) else { return Err(not_huge("/".into(), "an unknown file system")) };
     let at = PathBuf::from(&mount.path);
@@ -187,6 +194,10 @@ mod tests {
         assert!(!text.contains("/mnt/roo"), "{text}");
         let none = place(&host()[..1], Path::new("/mnt/x"), None).unwrap_err().to_string();
         assert!(none.contains("none is mounted here: mount one with --mount DIR --page-size SIZE"), "{none}");
+        for mounts in [&host()[..], &host()[..1]] {
+            let looked = found(mounts, Path::new("/data/pc1")).unwrap_err().to_string();
+            assert!(looked.contains("not on a hugetlbfs") && !looked.contains("--mount"), "{looked}");
+        }
     }
 
     #[test]

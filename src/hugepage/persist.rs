@@ -118,10 +118,7 @@ pub fn targets_there(choice: &Choice, root: &Root, record: &Path) -> Result<Vec<
         }
     }
     if targets.is_empty() {
-        return Err(match &choice.pattern {
-            Some(pattern) => Refusal::NoFiles(pattern.shown()).into(),
-            None => Refusal::NothingKnown(record.to_owned()).into(),
-        });
+        return Err(chosen::nothing(choice, &state, record).into());
     }
     Ok(targets)
 }

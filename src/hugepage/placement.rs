@@ -52,7 +52,12 @@ pub enum ProblemKind {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, kind) = (self.path.display(), &self.kind);
-        write!(f, "{path}: {kind}; it was left as it is: remove it if nobody uses it, and run this again")
+        let anew = match kind {
+            // A repair refuses what is no file, too.
+            ProblemKind::NoFile => "",
+            _ => "make it anew with `store hugepage-verify --repair` and the same --path, or ",
+        };
+        write!(f, "{path}: {kind}; it was left as it is: {anew}remove it if nobody uses it, and run this again")
     }
 }
 
@@ -142,6 +147,7 @@ mod tests {
         assert_eq!(judge("gone"), Found::Missing);
         assert!(told("short").starts_with("/numa_0/short: it has 1B, it should have 8KiB; it was left as it is"));
         assert!(told("holes").contains("only 0B of its 8KiB are allocated"));
+        assert!(told("holes").contains("`store hugepage-verify --repair`") && !told("link").contains("--repair"));
         assert!(told("link").contains("it is no file") && told("folder").contains("it is no file"));
     }
 

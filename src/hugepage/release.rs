@@ -12,10 +12,12 @@ use super::{
     begin::{Begun, begin},
     chosen::{self, Choice, Chosen},
     error::{InitError, Mapped, Refusal},
+    foretell::{self, Freed},
     init::{Talk, World},
     look::{self, Facts},
     pool,
     remove::{self, Removed},
+    request::NodeChoice,
     state::{self, Cut, DoomedFile, MadeMount, Removal, State},
     steps::{self, Step},
     verify::{mapped, refuse_mapped},
@@ -67,11 +69,23 @@ struct Plan {
     left: Vec<Left>,
     unknown: Vec<PathBuf>,
     still_mapped: Vec<Mapped>,
+    /// Pages of each file that goes.
+    pages: Vec<(PathBuf, NodeId, Bytes, u64)>,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
         self.removal == Removal { pid: self.removal.pid, ..Removal::default() }
+    }
+
+    /// Pages that come back at once: those of mapped files do not.
+    fn freed(&self) -> Freed {
+        let is_mapped = |path: &Path| self.still_mapped.iter().any(|file| file.path == path);
+        let mut freed = Freed::new();
+        for (_, node, page_bytes, pages) in self.pages.iter().filter(|(path, ..)| !is_mapped(path)) {
+            *freed.entry((*node, *page_bytes)).or_default() += pages;
+        }
+        freed
     }
 }
 
@@ -111,21 +125,24 @@ pub fn preview(order: &ReleaseOrder, world: &World) -> Result<(Vec<Step>, Releas
         pool.map_or(0, |pool| pool.pages.saturating_sub(pool.surplus))
     };
     let pool_file = |node, page_bytes| hugetlb::pool_file(world.root, node, page_bytes);
-    let folders = plan.removal.folders_made(&state);
-    let is_free = |folder: &PathBuf| {
-        let stay = state.folders.iter().filter(|known| !plan.removal.goes(known));
-        stay.into_iter().all(|known| !known.folder.starts_with(folder))
-    };
-    let folders: Vec<_> = folders.into_iter().filter(is_free).collect();
-    let steps = steps::removal_steps(&plan.removal, &folders, own, pool_file);
+    let mapped: Vec<_> = plan.still_mapped.iter().map(|file| file.path.clone()).collect();
+    let told = foretell::foretell(world.root, &plan.removal, &state, &facts, &plan.freed(), &mapped)?;
+    let steps = steps::removal_steps(&told.removal, &told.folders, own, pool_file);
+    let removed = Removed { stays: told.stays, ..Removed::default() };
     let Plan { left, unknown, still_mapped, .. } = plan;
-    Ok((steps, Released { left, unknown, still_mapped, ..Released::default() }))
+    Ok((steps, Released { removed, left, unknown, still_mapped }))
 }
 
 fn make_plan(order: &ReleaseOrder, world: &World, state: &State) -> Result<Plan, InitError> {
     let root = world.root;
     let facts = look::look(root)?;
-    let chosen = chosen::chosen(root, &order.choice, &facts, state)?;
+    let chosen = match chosen::chosen(root, &order.choice, &facts, state) {
+        // As after a release that took the mount along.
+        Err(InitError::Refused(Refusal::NotHugetlbfs { .. })) if is_nothing(root, &order.choice, &facts, state)? => {
+            Vec::new()
+        }
+        chosen => chosen?,
+    };
     let mut plan = Plan::default();
     plan.removal.pid = std::process::id();
     for chosen in &chosen {
@@ -148,6 +165,22 @@ fn make_plan(order: &ReleaseOrder, world: &World, state: &State) -> Result<Plan,
     Ok(plan)
 }
 
+/// Whether the folders of a pattern are neither in the record nor hold anything.
+fn is_nothing(root: &Root, choice: &Choice, facts: &Facts, state: &State) -> Result<bool, InitError> {
+    let Some(pattern) = &choice.pattern else { return Ok(false) };
+    let nodes = match &choice.nodes {
+        Some(NodeChoice::These(nodes)) => nodes.clone(),
+        Some(NodeChoice::All) | None => facts.nodes.keys().copied().collect(),
+    };
+    for folder in nodes.into_iter().map(|node| pattern.folder(node)) {
+        let is_known = state.folders.iter().any(|known| known.folder == folder);
+        if is_known || !chosen::items(root, &folder)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The files of a folder that go, and those that do not.
 fn files(root: &Root, chosen: &Chosen, plan: &mut Plan) -> Result<(), InitError> {
     let items = chosen.items(root)?;
@@ -160,6 +193,10 @@ fn files(root: &Root, chosen: &Chosen, plan: &mut Plan) -> Result<(), InitError>
             None => item.is_file && item.wanted(None) == Some(item.bytes),
         };
         if is_ours {
+            if let Some(place) = &chosen.place {
+                let pages = item.allocated.0 / place.page_bytes.0.max(1);
+                plan.pages.push((item.path.clone(), chosen.node, place.page_bytes, pages));
+            }
             plan.removal.files.push(DoomedFile { path: item.path, id: item.id });
             continue;
         }

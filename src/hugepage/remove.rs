@@ -46,6 +46,13 @@ pub struct CutReport {
     pub stay: u64,
 }
 
+impl CutReport {
+    /// Whether it is the pool of this node and size.
+    pub fn is_of(&self, node: NodeId, page_bytes: Bytes) -> bool {
+        (self.node, self.page_bytes) == (node, page_bytes)
+    }
+}
+
 impl Removed {
     /// Pages that the pools have fewer now.
     pub fn pages(&self) -> u64 {
@@ -65,8 +72,7 @@ pub fn finish(world: &World, state: &mut State, store: &Store) -> Result<Removed
     }
     let mut after = forget(state, &removal, &removed);
     for cut in removed.pools.iter().filter(|cut| cut.stay > 0) {
-        let (stay, size, node) = (pool::pages(cut.stay), cut.page_bytes, cut.node);
-        removed.stays.push(format!("{stay} of {size} on node {node}, which are in use"));
+        removed.stays.push(pages_stay(cut.node, cut.page_bytes, cut.stay));
     }
     folders(world.root, state, &removal, &mut after, &mut removed)?;
     unmount(world.root, &removal, &mut after, &mut removed)?;
@@ -114,7 +120,8 @@ fn lower(root: &Root, cut: &Cut) -> Result<CutReport, InitError> {
     Ok(CutReport { node: cut.node, page_bytes: cut.page_bytes, before, after: now.saturating_sub(taken), stay })
 }
 
-/// The record without what goes. Pages that stay are kept in it with a folder that they were added for.
+/// The record without what goes. Pages that stay are kept in it with a folder that they were added for; those that a repair
+/// could not give back, with any folder of that pool.
 fn forget(state: &State, removal: &Removal, removed: &Removed) -> State {
     let mut after = State { removal: None, ..state.clone() };
     let mut stay: Vec<_> = removed.pools.iter().map(|cut| (cut.node, cut.page_bytes, cut.stay)).collect();
@@ -134,6 +141,10 @@ fn forget(state: &State, removal: &Removal, removed: &Removed) -> State {
             let nothing = Folder { files: Vec::new(), folders_made: Vec::new(), ..folder.clone() };
             after.folders.push(Folder { pages_added, ..nothing });
         }
+    }
+    for (node, page_bytes, rest) in stay.into_iter().filter(|(.., rest)| *rest > 0) {
+        let heir = after.folders.iter_mut().find(|known| (known.node, known.page_bytes) == (node, page_bytes));
+        heir.into_iter().for_each(|heir| heir.pages_added += rest);
     }
     after
 }
@@ -180,7 +191,7 @@ fn folders(
         }
         match hugetlbfs::remove_folder(root, &folder)? {
             true => removed.folders.push(folder),
-            false => removed.stays.push(format!("the folder {}, in which others' files lie", folder.display())),
+            false => removed.stays.push(folder_stays(&folder)),
         }
     }
     Ok(())
@@ -205,11 +216,26 @@ fn unmount(root: &Root, removal: &Removal, after: &mut State, removed: &mut Remo
         after.points.retain(|known| known != point);
         match hugetlbfs::identify(root, point)? {
             Some(_) if hugetlbfs::remove_folder(root, point)? => removed.folders.push(point.clone()),
-            Some(_) => removed.stays.push(format!("the folder {}, which is not empty", point.display())),
+            Some(_) => removed.stays.push(point_stays(point)),
             None => {}
         }
     }
     Ok(())
+}
+
+/// Pages of ours that somebody uses.
+pub fn pages_stay(node: NodeId, page_bytes: Bytes, stay: u64) -> String {
+    format!("{} of {page_bytes} on node {node}, which are in use", pool::pages(stay))
+}
+
+/// A folder of ours that others use.
+pub fn folder_stays(folder: &Path) -> String {
+    format!("the folder {}, in which others' files lie", folder.display())
+}
+
+/// A folder to mount in that others use.
+pub fn point_stays(point: &Path) -> String {
+    format!("the folder {}, which is not empty", point.display())
 }
 
 /// Whether something of ours is mounted at or below a folder.
@@ -256,6 +282,14 @@ mod tests {
         assert_eq!(left.collect::<Vec<_>>(), [("/m/a/numa_0", 4), ("/m/a/numa_1", 2), ("/m/b/numa_0", 1)]);
         let after = forget(&state(), &removal, &Removed { pools: vec![stays(0, 0)], ..Removed::default() });
         assert_eq!(after.folders, [folder("/m/a/numa_1", 1, 2)]);
+    }
+
+    #[test]
+    fn what_a_repair_could_not_give_back_is_kept_with_a_folder_that_stays() {
+        let removed = Removed { pools: vec![stays(1, 3)], ..Removed::default() };
+        let after = forget(&state(), &removal(&[]), &removed);
+        let left: Vec<_> = after.folders.iter().map(|folder| folder.pages_added).collect();
+        assert_eq!(left, [4, 5, 3]);
     }
 
     #[test]

@@ -129,6 +129,7 @@ pub fn status(choice: &Choice, root: &Root, record: &Path) -> Result<Status, Ini
         // Pools and files can be shown without it.
         Err(error) => (State::default(), Some(error.to_string())),
     };
+    chosen::check_nodes(choice, &facts, &state)?;
     let mut status = Status {
         nodes: facts.nodes.keys().map(|node| node_status(*node, &facts, &state)).collect(),
         mounts: mounts_status(root, &facts, &state),

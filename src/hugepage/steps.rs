@@ -4,7 +4,7 @@
 
 use super::{
     look::Facts,
-    state::{Removal, Run},
+    state::{Cut, Removal, Run},
 };
 use crate::units::{Bytes, CpuList, NodeId};
 use serde::Serialize;
@@ -128,15 +128,20 @@ pub fn removal_steps(
 ) -> Vec<Step> {
     let remove = |path: &PathBuf| Step::RemoveFolder { path: path.clone() };
     let mut steps: Vec<Step> = removal.files.iter().map(|file| Step::RemoveFile { path: file.path.clone() }).collect();
-    steps.extend(removal.cuts.iter().filter(|cut| cut.by > 0).map(|cut| {
-        let (node, page_bytes) = (cut.node, cut.page_bytes);
-        let from = now(node, page_bytes);
-        Step::LowerPool { node, page_bytes, from, to: from.saturating_sub(cut.by), file: pool_file(node, page_bytes) }
-    }));
+    steps.extend(lower_steps(&removal.cuts, |cut| now(cut.node, cut.page_bytes), pool_file));
     steps.extend(folders.iter().rev().map(remove));
     steps.extend(removal.mounts.iter().map(|mount| Step::Unmount { at: mount.at.clone() }));
     steps.extend(removal.points.iter().rev().map(remove));
     steps
+}
+
+/// Pools as they are lowered. `now` gives what a pool has before.
+pub fn lower_steps(cuts: &[Cut], now: impl Fn(&Cut) -> u64, pool_file: impl Fn(NodeId, Bytes) -> PathBuf) -> Vec<Step> {
+    let lower = |cut: &Cut| {
+        let (node, page_bytes, from) = (cut.node, cut.page_bytes, now(cut));
+        Step::LowerPool { node, page_bytes, from, to: from.saturating_sub(cut.by), file: pool_file(node, page_bytes) }
+    };
+    cuts.iter().filter(|cut| cut.by > 0).map(lower).collect()
 }
 
 /// A path as one word of a shell.

@@ -20,7 +20,7 @@ use super::{
     placement::{self, Found, Problem, ProblemKind},
     plan::{self, Plan, Survey},
     request::{Order, Target, pages_per_file},
-    state::{self, State},
+    state::{self, Cut, State},
     steps::{self, Step},
 };
 use crate::{
@@ -83,10 +83,7 @@ fn meant(root: &Root, choice: &Choice, facts: &Facts, state: &State, record: &Pa
             empty &= is_empty(chosen)?;
         }
         if empty {
-            return Err(match &choice.pattern {
-                Some(pattern) => Refusal::NoFiles(pattern.shown()).into(),
-                None => Refusal::NothingKnown(record.to_owned()).into(),
-            });
+            return Err(chosen::nothing(choice, state, record).into());
         }
     }
     Ok(chosen)
@@ -143,7 +140,15 @@ pub fn preview(choice: &Choice, world: &World) -> Result<Vec<Step>, InitError> {
     let state = state::peek(world.root, world.state)?;
     let Some(work) = make_plan(choice, world, &state)? else { return Ok(Vec::new()) };
     let pool_file = |node, page_bytes| hugetlb::pool_file(world.root, node, page_bytes);
-    Ok(steps::steps(&work.plan.run, &work.facts, pool_file))
+    let run = &work.plan.run;
+    let mut steps = steps::steps(run, &work.facts, pool_file);
+    let spare = init::spare(run, |file| init::allocated(world.root, &file.path));
+    let raised = |cut: &Cut| {
+        let raise = run.pools.iter().find(|raise| (raise.node, raise.page_bytes) == (cut.node, cut.page_bytes));
+        raise.map_or(0, |raise| raise.target)
+    };
+    steps.extend(steps::lower_steps(&spare, raised, pool_file));
+    Ok(steps)
 }
 
 struct Work {

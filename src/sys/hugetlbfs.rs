@@ -71,11 +71,21 @@ pub fn mount_at(root: &Root, at: &Path, page_bytes: Bytes, source: &str) -> Resu
 
 /// Takes a mount away; one that is in use stays, and one with files in it: they would be gone with their last mount.
 pub fn unmount(root: &Root, at: &Path) -> Result<()> {
-    let failed = |source| FileError { doing: "unmount", path: root.path(at), source };
+    let failed = |source| unmount_failed(root, at, source);
     if fs::read_dir(root.path(at)).map_err(failed)?.next().is_some() {
-        return Err(failed(io::Error::other("there are files in it, which would be gone with it")));
+        return Err(failed(files_in_it()));
     }
     change(root, "unmount", at, |at| Ok(umount2(at, MntFlags::UMOUNT_NOFOLLOW)?))
+}
+
+/// What `unmount` says when it fails.
+pub fn unmount_failed(root: &Root, at: &Path, source: io::Error) -> FileError {
+    FileError { doing: "unmount", path: root.path(at), source }
+}
+
+/// Why a mount with files in it stays.
+pub fn files_in_it() -> io::Error {
+    io::Error::other("there are files in it, which would be gone with it")
 }
 
 /// Makes one folder, which must not be there.

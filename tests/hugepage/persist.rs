@@ -51,9 +51,17 @@ fn a_unit_is_installed_once_and_taken_away() {
     let install = ["--path", "@/huge/pc1", "--install", "--root", "@/image", "--worker-unit", "sealer.service"];
     let dry: Vec<_> = install.iter().copied().chain(["--dry-run"]).collect();
     let before = rig.snapshot();
-    assert!(rig.ask("persist", &dry).ok().out.contains("cat > "));
+    let script = rig.ask("persist", &dry).ok().out;
+    assert!(script.contains("cat > "), "{script}");
     assert_eq!(rig.snapshot(), before);
-    assert_eq!(rig.ask("persist", &install).ok().out.matches(": written").count(), 2);
+    assert!(!script.contains("systemctl"), "the systemd of this host has no part in an image: {script}");
+    let shell = Command::new("sh").arg("-c").arg(format!("set -e\n{script}")).output().unwrap();
+    assert!(shell.status.success(), "{script}\n{}", String::from_utf8_lossy(&shell.stderr));
+    assert_eq!(rig.ask("persist", &install).ok().out.matches(": as it should be").count(), 2, "{script}");
+    fs::remove_dir_all(rig.path("image/etc")).unwrap();
+    let answer = rig.ask("persist", &install).ok();
+    assert_eq!(answer.out.matches(": written").count(), 2);
+    assert!(!answer.err.contains("systemctl"), "{answer:?}");
     let installed = rig.snapshot();
     assert_eq!(rig.ask("persist", &install).ok().out.matches(": as it should be").count(), 2);
     assert_eq!(rig.snapshot(), installed, "twice is once");
@@ -85,6 +93,7 @@ fn what_somebody_else_installed_is_left() {
 fn what_cannot_be_kept_is_refused() {
     let Some(rig) = Rig::take("what_cannot_be_kept_is_refused") else { return };
     rig.ask("persist", &[]).refused(2, &["names no files of this boot"]);
+    rig.ask("persist", &["-n", "77"]).refused(2, &["node 77 is not there; this machine has 0"]);
     rig.ask("persist", &["--path", "@/plain"]).refused(2, &["is not on a hugetlbfs"]);
     rig.ask("persist", &["--install", "--remove"]).refused(2, &["cannot be used with"]);
     rig.ask("persist", &["--mount", "@/huge"]).refused(2, &["--from"]);

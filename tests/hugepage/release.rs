@@ -37,7 +37,11 @@ fn what_was_made_goes_without_a_trace() {
         assert!(answer.out.contains("unmounted "), "{answer:?}");
         assert_eq!(rig.snapshot(), before);
     }
-    assert!(rig.ask("release", &["--all"]).ok().out.contains("there was nothing to release"));
+    for again in [&["--all"][..], &RELEASE] {
+        assert!(rig.ask("release", again).ok().out.contains("there was nothing to release"));
+        let dry = rig.ask("release", &[again, &["--dry-run"]].concat()).ok();
+        assert!(dry.out.is_empty() && dry.err.contains("nothing to release"), "{dry:?}");
+    }
     assert_eq!(rig.snapshot(), before, "a second time changes nothing");
 }
 
@@ -84,8 +88,13 @@ fn what_somebody_has_mapped_is_refused_with_his_name() {
     let me = format!("({})", std::process::id());
     rig.ask("release", &RELEASE).refused(1, &["8.0_MiB_1 is mapped by ", &me, "nothing was changed", "--force"]);
     assert_eq!(rig.snapshot(), made);
+    let dry = rig.ask("release", &["--path", "@/huge/pc1", "--force", "--dry-run"]);
+    assert_eq!((rig.snapshot(), dry.code), (made, Some(1)), "{dry:?}");
     let forced = rig.ask("release", &["--path", "@/huge/pc1", "--force"]);
     assert_eq!(forced.code, Some(1), "{forced:?}");
+    let stays =
+        |text: &str| text.lines().filter(|line| line.contains(": stays: ")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(stays(&dry.err), stays(&forced.err));
     assert!(forced.err.contains("no: stays: 4 pages of 2MiB on node 0, which are in use"), "{forced:?}");
     assert!(forced.err.contains("no: stays: unmount "), "{forced:?}");
     // When he is gone, the rest goes.
@@ -104,8 +113,20 @@ fn what_this_tool_did_not_make_stays() {
     for (name, bytes) in [("8.0_MiB_0", 8 << 20), ("4.0_MiB_0", 4 << 20), ("qemu", 2 << 20)] {
         File::create(folder.join(name)).unwrap().set_len(bytes).unwrap();
     }
+    let stays = |answer: &Answer| {
+        let stays = answer.err.lines().filter(|line| line.starts_with("no: stays: "));
+        stays.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = rig.snapshot();
+    let dry = rig.ask("release", &[&RELEASE[..], &["--dry-run"]].concat());
+    let json = rig.ask("release", &[&RELEASE[..], &["--dry-run", "--json"]].concat());
+    assert_eq!((rig.snapshot(), dry.code, json.code), (before, Some(1), Some(1)), "{dry:?}");
+    assert!(!dry.out.contains("rmdir") && !dry.out.contains("umount"), "what stays is not taken away: {dry:?}");
     let answer = rig.ask("release", &RELEASE);
     assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_eq!(stays(&dry), stays(&answer), "a dry run says what the real one says");
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["stays"].as_array().unwrap().len(), stays(&answer).len(), "{json}");
     for words in [
         "8.0_MiB_0: left: it is not the file of this name that the record knows",
         "4.0_MiB_0: left: the record does not know it",
@@ -257,7 +278,12 @@ fn what_cannot_be_released_is_refused() {
     let Some(rig) = Rig::take("what_cannot_be_released_is_refused") else { return };
     refuses(&rig, &[], 2, &["--path", "--all"]);
     refuses(&rig, &["--all", "--path", "@/x"], 2, &["cannot be used with"]);
+    fs::create_dir_all(rig.path("plain/numa_0")).unwrap();
+    rig.ask("release", &["--path", "@/plain"]).ok();
+    fs::write(rig.path("plain/numa_0/8.0_MiB_0"), "").unwrap();
     refuses(&rig, &["--path", "@/plain"], 2, &["is not on a hugetlbfs but on "]);
+    assert!(!rig.ask("release", &["--path", "@/plain"]).err.contains("--mount"), "release has no such flag");
+    refuses(&rig, &["--all", "-n", "77"], 2, &["node 77 is not there; this machine has 0"]);
     rig.mount("huge", "pagesize=2M");
     refuses(&rig, &["--path", "@/huge/pc1", "-n", "77"], 2, &["node 77 is not there; this machine has 0"]);
     refuses(&rig, &["--path-pattern", "@/huge/pc1"], 2, &["has no $NUMA_NODE_INDEX"]);

@@ -79,6 +79,73 @@ fn files_that_are_wrong_are_named_and_made_anew() {
     assert!(!rig.path("huge/pc1").exists());
 }
 
+/// All pages of the pool are in use, and one file has three of them where it should have four.
+fn shorten(rig: &Rig) -> PathBuf {
+    let folder = make(rig);
+    let name = folder.join("8.0_MiB_2");
+    fs::remove_file(&name).unwrap();
+    let file = File::create(&name).unwrap();
+    nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, 6 << 20).unwrap();
+    folder
+}
+
+#[test]
+fn pages_that_a_repair_needs_for_a_moment_are_given_back() {
+    let Some(rig) = Rig::take("pages_that_a_repair_needs_for_a_moment_are_given_back") else { return };
+    let at_first = counter(SMALL, "nr");
+    let folder = shorten(&rig);
+    let pages = counter(SMALL, "nr");
+    let told = rig.run(&["-c3", "-s8MiB", "--path", "@/huge/pc1"]).refused(1, &["8.0_MiB_2: it has 6MiB"]).err;
+    assert!(told.contains("`store hugepage-verify --repair`"), "{told}");
+    let script = rig.ask("verify", &["--path", "@/huge/pc1", "--repair", "--dry-run"]).ok().out;
+    assert!(script.lines().last().unwrap().starts_with(&format!("echo {pages} > ")), "{script}");
+    let answer = rig.ask("verify", &REPAIR).ok();
+    assert!(
+        answer.out.contains(&format!("lowered the pool of 2MiB pages from {} to {pages}", pages + 3)),
+        "{answer:?}"
+    );
+    assert!(!answer.err.contains("stay in the pool"), "{answer:?}");
+    assert_eq!((counter(SMALL, "nr"), counter(SMALL, "free")), (pages, 0), "as many as before, all in use");
+    rig.ask("verify", &PATH).ok();
+    assert!(folder.exists());
+    rig.ask("release", &PATH).ok();
+    assert_eq!(counter(SMALL, "nr"), at_first);
+    // One that is gone has no pages to give back: those that were added stay, and that is said.
+    fs::remove_dir_all(rig.path("huge/pc1")).ok();
+    rig.clear();
+    let folder = make(&rig);
+    fs::remove_file(folder.join("8.0_MiB_2")).unwrap();
+    fs::write(crate::rig::pool_file(SMALL), (counter(SMALL, "nr") - 4).to_string()).unwrap();
+    let answer = rig.ask("verify", &REPAIR).ok();
+    assert!(
+        answer.err.contains("note: 4 pages of 2MiB more stay in the pool of node 0; hugepage-release"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn whichever_change_of_a_repair_fails_no_page_is_lost() {
+    let Some(rig) = Rig::take("whichever_change_of_a_repair_fails_no_page_is_lost") else { return };
+    shorten(&rig);
+    let counting = Faults::counting();
+    run(&rig, &Root::at("/").with_faults(&counting), &Stop::default()).unwrap().unwrap();
+    let changes = counting.asked();
+    assert_eq!(changes.iter().filter(|change| change.starts_with("set the pool")).count(), 2, "{changes:?}");
+    rig.clear();
+    let at_first = counter(SMALL, "nr");
+    for (n, change) in changes.iter().enumerate() {
+        shorten(&rig);
+        let pages = counter(SMALL, "nr");
+        run(&rig, &Root::at("/").with_faults(&Faults::once(n)), &Stop::default()).expect_err(change);
+        rig.run(&["-n77", "-c1", "-s2MiB", "--path", "@/huge/pc1"]).refused(2, &["node 77 is not there"]);
+        assert_eq!(counter(SMALL, "nr"), pages, "change {n}, {change}");
+        rig.ask("verify", &REPAIR).ok();
+        rig.ask("release", &["--all"]).ok();
+        assert_eq!(counter(SMALL, "nr"), at_first, "change {n}, {change}");
+        rig.clear();
+    }
+}
+
 #[test]
 fn what_somebody_has_mapped_is_not_made_anew() {
     let Some(rig) = Rig::take("what_somebody_has_mapped_is_not_made_anew") else { return };
@@ -126,6 +193,7 @@ fn what_cannot_be_verified_is_refused() {
     };
     refuses(&[], &["names no files of this boot; say which are meant with --path"]);
     refuses(&["--path", "@/plain"], &["is not on a hugetlbfs but on "]);
+    refuses(&["-n", "77"], &["node 77 is not there; this machine has 0"]);
     refuses(&["--dry-run"], &["--repair"]);
     rig.mount("huge", "pagesize=2M");
     refuses(&PATH, &["there are no hugepage files in ", "hugepage-file-init"]);

@@ -16,7 +16,10 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,6 +90,10 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
         Err(error) => return refused(error, args.json, io),
     };
     let boot = persist::boot(&Root::at("/"), &wish)?;
+    if args.install && args.dry_run {
+        // What the real run would refuse.
+        persist::installed(&target)?;
+    }
     if args.install && !args.dry_run {
         let changed = persist::install(&target, &boot)?;
         return write_changed(args, &changed, Some(&boot), io);
@@ -95,6 +102,11 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
 }
 
 impl Args {
+    /// Not an image of another one.
+    fn is_this_system(&self) -> bool {
+        std::fs::canonicalize(&self.root).map_or(self.root == Path::new("/"), |root| root == Path::new("/"))
+    }
+
     fn wish(&self, io: &mut Io) -> Result<Wish, InitError> {
         let (root, record) = (Root::at("/"), self.which.record()?);
         let targets = match &self.from {
@@ -125,8 +137,18 @@ fn write_boot(args: &Args, boot: &Boot, io: &mut Io) -> Result<Exit> {
     let unit = args.root.join(boot.unit.strip_prefix("/").context("a unit has an absolute path")?);
     if args.dry_run {
         // What a shell would be told: the same text, from here to the mark.
-        writeln!(io.out, "cat > {} <<'END'\n{}END", crate::hugepage::steps::quoted(&unit), boot.text)?;
-        writeln!(io.out, "systemctl daemon-reload\nsystemctl enable {}", persist::UNIT)?;
+        let quoted = |path: &Path| crate::hugepage::steps::quoted(path);
+        let folder = unit.parent().context("a unit lies in a folder")?;
+        writeln!(io.out, "mkdir -p {}", quoted(folder))?;
+        writeln!(io.out, "cat > {} <<'END'\n{}END", quoted(&unit), boot.text)?;
+        if args.is_this_system() {
+            writeln!(io.out, "systemctl daemon-reload\nsystemctl enable {}", persist::UNIT)?;
+        } else {
+            // The systemd that runs here is none of the image's business.
+            let wants = folder.join("multi-user.target.wants");
+            writeln!(io.out, "mkdir -p {}", quoted(&wants))?;
+            writeln!(io.out, "ln -sfn ../{} {}", persist::UNIT, quoted(&wants.join(persist::UNIT)))?;
+        }
     } else {
         writeln!(io.out, "# {}\n{}", unit.display(), boot.text)?;
     }
@@ -173,7 +195,7 @@ fn write_changed(args: &Args, changed: &Changed, boot: Option<&Boot>, io: &mut I
     if let Some(boot) = boot {
         write_kernel(boot, io)?;
     }
-    if !changed.written.is_empty() || !changed.removed.is_empty() {
+    if args.is_this_system() && (!changed.written.is_empty() || !changed.removed.is_empty()) {
         writeln!(io.err, "hint: systemctl daemon-reload lets a running systemd see it")?;
     }
     Ok(Exit::Yes)

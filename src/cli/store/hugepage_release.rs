@@ -2,7 +2,7 @@
 
 use super::{
     super::{Exit, Io},
-    say::{self, refused, write_json, write_steps},
+    say::{self, refused, steps_json, write_json, write_steps},
     which::Which,
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         World,
         error::processes,
         release::{self, ReleaseOrder, Released},
+        steps::Step,
     },
     sys::{Root, stop::Stop},
 };
@@ -28,7 +29,7 @@ Examples:
 
 Only what the record says was made here is taken away. Of folders that it does not know, files go whose name says their length,
 and the pool is left as it is. Killed in the middle, the next command finishes.
-Exit code: 0 all is gone, 1 refused since somebody has a file mapped, or something stays since others use it, 2 could not.";
+Exit code: 0 all is gone (or nothing was there), 1 refused since somebody has a file mapped, or something stays since others use it, 2 could not.";
 
 /// Take away what hugepage-file-init made: files, the pages that it added, folders, the mount
 #[derive(Debug, clap::Args)]
@@ -60,10 +61,7 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let order = ReleaseOrder { choice: args.which.choice()?, force: args.force };
     if args.dry_run {
         return match release::preview(&order, &world) {
-            Ok((steps, released)) => {
-                write_left(&released, io)?;
-                write_steps(&steps, &[], args.json, io).map(|()| Exit::Yes)
-            }
+            Ok((steps, released)) => write_preview(&steps, &released, args.json, io),
             Err(error) => refused(error, args.json, io),
         };
     }
@@ -71,6 +69,23 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
         Ok(released) => write_released(&released, args.json, io),
         Err(error) => refused(error, args.json, io),
     }
+}
+
+/// The exit code is that of the real run.
+fn write_preview(steps: &[Step], released: &Released, as_json: bool, io: &mut Io) -> Result<Exit> {
+    let stays = &released.removed.stays;
+    let exit = if stays.is_empty() { Exit::Yes } else { Exit::No };
+    write_left(released, io)?;
+    if as_json {
+        write_json(&json!({ "steps": steps_json(steps), "kept": [], "stays": stays }), io)?;
+        return Ok(exit);
+    }
+    write_steps(steps, &[], false, io)?;
+    if steps.is_empty() && exit == Exit::Yes {
+        writeln!(io.err, "note: there is nothing to release")?;
+    }
+    stays.iter().try_for_each(|stays| writeln!(io.err, "no: stays: {stays}"))?;
+    Ok(exit)
 }
 
 fn write_released(released: &Released, as_json: bool, io: &mut Io) -> Result<Exit> {
@@ -96,7 +111,12 @@ fn write_released(released: &Released, as_json: bool, io: &mut Io) -> Result<Exi
     for path in &removed.folders {
         writeln!(io.out, "{}: removed", path.display())?;
     }
-    if removed.files.is_empty() && removed.pools.is_empty() && removed.folders.is_empty() && exit == Exit::Yes {
+    if removed.files.is_empty()
+        && removed.pools.is_empty()
+        && removed.folders.is_empty()
+        && removed.unmounted.is_empty()
+        && exit == Exit::Yes
+    {
         writeln!(io.out, "there was nothing to release")?;
     }
     for stays in &removed.stays {

@@ -38,11 +38,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
-    let status = status::status(&args.which.choice()?, &Root::at("/"), &args.which.record()?)?;
+    let choice = args.which.choice()?;
+    let status = status::status(&choice, &Root::at("/"), &args.which.record()?)?;
     if args.json {
         write_json(&serde_json::to_value(&status)?, io)?;
     } else {
         write(&status, io)?;
+        if let (Some(pattern), true) = (&choice.pattern, status.folders.is_empty()) {
+            writeln!(io.out, "folder {}: nothing is there", pattern.shown().display())?;
+        }
     }
     Ok(Exit::Yes)
 }
@@ -112,6 +116,9 @@ fn write_folder(folder: &FolderStatus, io: &mut Io) -> Result<()> {
     writeln!(io.out, "{}", if folder.is_recorded { "" } else { ", not in the record" })?;
     for file in &folder.files {
         write_file(file, io)?;
+    }
+    if folder.files.is_empty() && folder.missing.is_empty() && folder.others.is_empty() {
+        writeln!(io.out, "  nothing lies in it")?;
     }
     for path in &folder.missing {
         writeln!(io.out, "  {}: was made here and is gone", name(path))?;

@@ -96,6 +96,28 @@ fn write_verdict(verdict: &Verdict, as_json: bool, io: &mut Io) -> Result<Exit> 
     Ok(exit)
 }
 
+/// What a pool was raised by for the time when old and new files were there, and what of it stays.
+fn write_given_back(repair: &Repair, io: &mut Io) -> Result<()> {
+    use crate::hugepage::pool::pages;
+    for pool in &repair.report.given_back {
+        let (node, size) = (pool.node, pool.page_bytes);
+        writeln!(io.out, "node {node}: lowered the pool of {size} pages from {} to {}", pool.before, pool.after)?;
+    }
+    for pool in &repair.report.pools {
+        let of_pool = repair.report.given_back.iter().filter(|back| back.is_of(pool.node, pool.page_bytes));
+        let back: u64 = of_pool.map(|back| back.before.saturating_sub(back.after)).sum();
+        let (stay, size, node) = (pool.after.saturating_sub(pool.before + back), pool.page_bytes, pool.node);
+        if stay > 0 {
+            let stay = pages(stay);
+            writeln!(
+                io.err,
+                "note: {stay} of {size} more stay in the pool of node {node}; hugepage-release takes them"
+            )?;
+        }
+    }
+    Ok(())
+}
+
 fn write_repair(repair: &Repair, as_json: bool, io: &mut Io) -> Result<Exit> {
     if as_json {
         let mut answer = serde_json::to_value(repair)?;
@@ -120,5 +142,6 @@ fn write_repair(repair: &Repair, as_json: bool, io: &mut Io) -> Result<Exit> {
             file.node
         )?;
     }
+    write_given_back(repair, io)?;
     Ok(Exit::Yes)
 }

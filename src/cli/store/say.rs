@@ -32,16 +32,23 @@ pub fn write_json(answer: &serde_json::Value, io: &mut Io) -> Result<()> {
 /// A dry run's answer.
 pub fn write_steps(steps: &[Step], kept: &[PathBuf], as_json: bool, io: &mut Io) -> Result<()> {
     if as_json {
-        let steps: Vec<_> = steps.iter().map(|step| json!({ "what": step, "command": step.command() })).collect();
-        return write_json(&json!({ "steps": steps, "kept": kept }), io);
+        return write_json(&json!({ "steps": steps_json(steps), "kept": kept }), io);
     }
     for path in kept {
         writeln!(io.err, "kept: {} is complete", path.display())?;
+    }
+    if steps.iter().any(|step| matches!(step, Step::Allocate { .. })) {
+        writeln!(io.out, "# these commands need numactl (package numactl)")?;
     }
     for step in steps {
         writeln!(io.out, "{}", step.command())?;
     }
     Ok(())
+}
+
+/// Steps as data, each with its command.
+pub fn steps_json(steps: &[Step]) -> serde_json::Value {
+    steps.iter().map(|step| json!({ "what": step, "command": step.command() })).collect()
 }
 
 /// Notes go to the process's own stderr: they may come from any thread, where the command's streams are not.

@@ -1,0 +1,185 @@
+//! What a release would do, and what would stay, without doing it: `hugepage-release --dry-run`.
+//!
+//! ```text
+//! [`remove`]      files ─► pools ─► folders ─► mounts, their folders       each looks at what the one before left
+//! here            the same order, with a list of what would be gone by then instead
+//! ```
+//!
+//! Whoever holds a file or a folder open without having it mapped is not seen before the kernel refuses.
+
+use super::{
+    error::InitError,
+    look::Facts,
+    mounts, pool, remove,
+    state::{Cut, MadeMount, Removal, State},
+};
+use crate::{
+    sys::{Root, hugetlbfs, memory::Pool},
+    units::{Bytes, NodeId},
+};
+use nix::errno::Errno;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Pages that come back to each pool when the files are gone.
+pub type Freed = BTreeMap<(NodeId, Bytes), u64>;
+
+/// What would go and what would stay.
+#[derive(Debug, Default)]
+pub struct Foretold {
+    /// As it would be carried out.
+    pub removal: Removal,
+    /// Folders that would go, outermost first.
+    pub folders: Vec<PathBuf>,
+    /// What others use, in the words of the release itself.
+    pub stays: Vec<String>,
+}
+
+/// Looks ahead.
+pub fn foretell(
+    root: &Root,
+    removal: &Removal,
+    state: &State,
+    facts: &Facts,
+    freed: &Freed,
+    mapped: &[PathBuf],
+) -> Result<Foretold, InitError> {
+    let mut told = Foretold { removal: removal.clone(), ..Foretold::default() };
+    let mut gone: BTreeSet<PathBuf> = removal.files.iter().map(|file| file.path.clone()).collect();
+    told.removal.cuts.clear();
+    for cut in &removal.cuts {
+        let key = (cut.node, cut.page_bytes);
+        let pool = facts.nodes.get(&cut.node).and_then(|node| node.pool(cut.page_bytes)).copied();
+        let reserved = facts.reserved.get(&cut.page_bytes).copied().unwrap_or(0);
+        let by = pool.map_or(0, |pool| taken(&pool, cut, freed.get(&key).copied().unwrap_or(0), reserved));
+        told.removal.cuts.push(Cut { by, ..cut.clone() });
+        if by < cut.by {
+            told.stays.push(remove::pages_stay(cut.node, cut.page_bytes, cut.by - by));
+        }
+    }
+    told.folders(root, removal, state, &mut gone)?;
+    told.mounts(root, removal, state, facts, &mut gone, mapped)?;
+    Ok(told)
+}
+
+/// By how much a pool can be lowered when the files are gone.
+fn taken(pool: &Pool, cut: &Cut, freed: u64, reserved: u64) -> u64 {
+    let free = pool.free.saturating_add(freed).min(pool.pages);
+    let then = Pool { free, ..*pool };
+    pool.pages.saturating_sub(pool.surplus).saturating_sub(pool::lowered(&then, cut.by, reserved, 0))
+}
+
+/// Whether nothing would lie in a folder.
+fn is_empty_then(root: &Root, folder: &Path, gone: &BTreeSet<PathBuf>) -> Result<bool, InitError> {
+    let real = root.path(folder);
+    let failed = |source| hugetlbfs::FileError { doing: "list", path: real.clone(), source };
+    for entry in fs::read_dir(&real).map_err(failed)? {
+        if !gone.contains(&folder.join(entry.map_err(failed)?.file_name())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Foretold {
+    fn folders(
+        &mut self,
+        root: &Root,
+        removal: &Removal,
+        state: &State,
+        gone: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), InitError> {
+        let is_heir = |folder: &Path| {
+            let mut stay = state.folders.iter().filter(|known| !removal.goes(known) && !known.files.is_empty());
+            stay.any(|known| known.folder.starts_with(folder))
+        };
+        for folder in removal.folders_made(state).into_iter().rev() {
+            if hugetlbfs::identify(root, &folder)?.is_none() || is_heir(&folder) {
+                continue;
+            }
+            if is_empty_then(root, &folder, gone)? {
+                gone.insert(folder.clone());
+                self.folders.insert(0, folder);
+            } else {
+                self.stays.push(remove::folder_stays(&folder));
+            }
+        }
+        Ok(())
+    }
+
+    fn mounts(
+        &mut self,
+        root: &Root,
+        removal: &Removal,
+        state: &State,
+        facts: &Facts,
+        gone: &mut BTreeSet<PathBuf>,
+        mapped: &[PathBuf],
+    ) -> Result<(), InitError> {
+        let mut left = state.mounts.clone();
+        self.removal.mounts.clear();
+        for made in &removal.mounts {
+            if mounts::with_source(&facts.mounts, &made.at, &made.source).is_some() {
+                if let Some(why) = in_the_way(root, made, gone, mapped)? {
+                    self.stays.push(hugetlbfs::unmount_failed(root, &made.at, why).to_string());
+                    continue;
+                }
+                self.removal.mounts.push(made.clone());
+            }
+            left.retain(|known| known != made);
+        }
+        self.removal.points.clear();
+        for point in removal.points.iter().rev() {
+            if remove::is_needed(point, &left) || hugetlbfs::identify(root, point)?.is_none() {
+                continue;
+            }
+            // What is seen in it now lies on the mount that would be gone: it was mounted in an empty folder.
+            let is_mounted_in = self.removal.mounts.iter().any(|made| made.at == *point);
+            if is_mounted_in || is_empty_then(root, point, gone)? {
+                gone.insert(point.clone());
+                self.removal.points.insert(0, point.clone());
+            } else {
+                self.stays.push(remove::point_stays(point));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_the_way(
+    root: &Root,
+    made: &MadeMount,
+    gone: &BTreeSet<PathBuf>,
+    mapped: &[PathBuf],
+) -> Result<Option<io::Error>, InitError> {
+    if !is_empty_then(root, &made.at, gone)? {
+        return Ok(Some(hugetlbfs::files_in_it()));
+    }
+    let is_mapped = mapped.iter().any(|path| path.starts_with(&made.at));
+    Ok(is_mapped.then(|| Errno::EBUSY.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::root::tests::tree;
+
+    #[test]
+    fn a_pool_is_lowered_by_what_is_free_when_the_files_are_gone() {
+        let pool = Pool { page_bytes: Bytes::mib(2), pages: 10, free: 0, surplus: 0 };
+        let cut = Cut { node: NodeId(0), page_bytes: Bytes::mib(2), by: 8, before: None };
+        assert_eq!([taken(&pool, &cut, 8, 0), taken(&pool, &cut, 5, 0), taken(&pool, &cut, 8, 3)], [8, 5, 5]);
+        assert_eq!(taken(&pool, &cut, 99, 0), 8, "no more than was added");
+    }
+
+    #[test]
+    fn a_folder_is_empty_when_all_that_lies_in_it_would_be_gone() {
+        let (_dir, root) = tree(&[("m/a/ours", ""), ("m/b/ours", ""), ("m/b/theirs", "")]);
+        let gone: BTreeSet<PathBuf> = ["/m/a/ours", "/m/b/ours", "/m/a"].map(PathBuf::from).into();
+        let is_empty = |folder: &str| is_empty_then(&root, Path::new(folder), &gone).unwrap();
+        assert!(is_empty("/m/a") && !is_empty("/m/b") && !is_empty("/m"));
+    }
+}
