@@ -85,7 +85,7 @@ pub struct UtilCli {
 #[derive(Debug, Subcommand)]
 pub enum UtilCommand {
     Hwinfo(hwinfo::Args),
-    Plan(plan::Args),
+    Plan(Box<plan::Args>),
     Sealcalc(sealcalc::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -108,7 +108,7 @@ pub fn worker_main() -> ExitCode {
 pub fn util_main() -> ExitCode {
     main_of(|io| match UtilCli::parse().command {
         UtilCommand::Hwinfo(args) => hwinfo::run(args, io),
-        UtilCommand::Plan(args) => plan::run(args, io),
+        UtilCommand::Plan(args) => plan::run(*args, io),
         UtilCommand::Sealcalc(args) => sealcalc::run(args, io),
         UtilCommand::Completions(args) => completions::run::<UtilCli>(args, io),
         UtilCommand::Man(args) => man::run::<UtilCli>(args, io),
