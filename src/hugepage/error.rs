@@ -47,8 +47,13 @@ pub enum Refusal {
     WhichNode(BTreeSet<NodeId>),
     #[error("node {node} is not there; this machine has {}", list(there))]
     NoNode { node: NodeId, there: BTreeSet<NodeId> },
-    #[error("node {0} has no memory of its own, only CPUs")]
-    NoMemory(NodeId),
+    #[error("node {node} has no memory of its own, only CPUs; choose among {}", list(there))]
+    NoMemory { node: NodeId, there: BTreeSet<NodeId> },
+    #[error(
+        "node {node} has memory and no CPUs: PC1 takes files of the node that it runs on and would never find these; choose among {}",
+        list(there)
+    )]
+    MemoryOnly { node: NodeId, there: BTreeSet<NodeId> },
     #[error(
         "node {node} is not allowed to this process, whose cpuset has the memory of {allowed} only; run it outside that cpuset, or add the node to cpuset.mems"
     )]

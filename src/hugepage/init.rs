@@ -115,7 +115,6 @@ pub fn preview(order: &Order, world: &World) -> Result<(Vec<Step>, Vec<PathBuf>)
         (world.talk)(Talk::Note(text));
     }
     let (plan, facts) = make_plan(order, world)?;
-    notes(order, &facts).for_each(|note| (world.talk)(Talk::Note(note)));
     let pool_file = |node, page_bytes| hugetlb::pool_file(world.root, node, page_bytes);
     Ok((steps::steps(&plan.run, &facts, pool_file), plan.kept))
 }
@@ -128,7 +127,6 @@ pub fn init(order: &Order, world: &World) -> Result<Report, InitError> {
     }
     let Begun { store, state, recovered } = begin(world)?;
     let (plan, facts) = make_plan(order, world)?;
-    notes(order, &facts).for_each(|note| (world.talk)(Talk::Note(note)));
     let mut report = Report { kept: plan.kept.clone(), recovered, ..Report::default() };
     if !plan.is_empty() {
         carry_out(order, plan, &facts, state, &store, world, &mut report)?;
@@ -147,15 +145,6 @@ fn make_plan(order: &Order, world: &World) -> Result<(Plan, Facts), InitError> {
     let plan = plan::plan(&surveys, &facts, points, &chance(world.root)?)?;
     plan::check(world.root, &plan, &facts)?;
     Ok((plan, facts))
-}
-
-/// What is no reason to refuse, and hardly meant.
-fn notes<'a>(order: &'a Order, facts: &'a Facts) -> impl Iterator<Item = String> + 'a {
-    let nodes: BTreeSet<_> = order.targets.iter().map(|target| target.node).collect();
-    let bare = nodes.into_iter().filter(|node| facts.nodes.get(node).is_some_and(|node| node.cpus.is_empty()));
-    bare.map(|node| {
-        format!("node {node} has no CPUs, and PC1 takes files of the node it runs on: it will not find these")
-    })
 }
 
 /// A name that no other run has.

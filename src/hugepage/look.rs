@@ -48,11 +48,20 @@ impl Facts {
         self.nodes.iter().filter(|(_, node)| node.memory.0 > 0).map(|(id, _)| *id).collect()
     }
 
-    /// That a node is there, has memory, and is allowed.
+    /// The nodes that PC1 can run on with memory of their own.
+    pub fn serving(&self) -> BTreeSet<NodeId> {
+        let has_cpus = |node: &NodeId| self.nodes.get(node).is_some_and(|node| !node.cpus.is_empty());
+        self.with_memory().into_iter().filter(has_cpus).collect()
+    }
+
+    /// That a node is there, has memory and CPUs, and is allowed.
     pub fn usable(&self, node: NodeId) -> Result<&Node, Refusal> {
         let found = self.nodes.get(&node).ok_or_else(|| Refusal::NoNode { node, there: self.with_memory() })?;
         if found.memory.0 == 0 {
-            return Err(Refusal::NoMemory(node));
+            return Err(Refusal::NoMemory { node, there: self.serving() });
+        }
+        if found.cpus.is_empty() {
+            return Err(Refusal::MemoryOnly { node, there: self.serving() });
         }
         if !self.allowed.contains(&node) {
             return Err(Refusal::NotAllowed { node, allowed: super::error::list(&self.allowed) });
@@ -95,9 +104,15 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        let node = |gib| Node { memory: Bytes::gib(gib), ..Node::default() };
+        let node = |gib, cpu| Node { memory: Bytes::gib(gib), cpus: [cpu].into_iter().collect(), ..Node::default() };
+        let memory = Node { memory: Bytes::gib(8), ..Node::default() };
         Facts {
-            nodes: BTreeMap::from([(NodeId(0), node(8)), (NodeId(1), node(0)), (NodeId(2), node(8))]),
+            nodes: BTreeMap::from([
+                (NodeId(0), node(8, 0)),
+                (NodeId(1), node(0, 1)),
+                (NodeId(2), node(8, 2)),
+                (NodeId(3), memory),
+            ]),
             allowed: BTreeSet::from([NodeId(0), NodeId(1)]),
             ..Facts::default()
         }
@@ -107,8 +122,13 @@ mod tests {
     fn nodes_that_cannot_serve_are_refused_with_the_reason() {
         let refused = |node| facts().usable(NodeId(node)).unwrap_err().to_string();
         facts().usable(NodeId(0)).unwrap();
-        assert_eq!(refused(7), "node 7 is not there; this machine has 0,2");
+        assert_eq!(refused(7), "node 7 is not there; this machine has 0,2,3");
         assert!(refused(1).contains("no memory of its own"));
+        assert_eq!(
+            refused(3),
+            "node 3 has memory and no CPUs: PC1 takes files of the node that it runs on and would never find these; choose among 0,2"
+        );
+        assert_eq!(facts().serving(), BTreeSet::from([NodeId(0), NodeId(2)]));
         assert!(refused(2).contains("the memory of 0,1 only") && refused(2).contains("cpuset.mems"));
     }
 

@@ -159,9 +159,6 @@ pub fn boot(root: &Root, wish: &Wish) -> Result<Boot, BootError> {
              hugepages=N spreads N pages over all nodes"
         ));
     }
-    let is_bare = |node: &NodeId| facts.nodes.get(node).is_some_and(|node| node.cpus.is_empty());
-    let bare: BTreeSet<_> = wish.targets.iter().map(|(target, _)| target.node).filter(is_bare).collect();
-    notes.extend(bare.iter().map(|node| format!("node {node} has no CPUs: PC1 will not find its files")));
     Ok(Boot { unit: Path::new(FOLDER).join(UNIT), text, kernel, notes })
 }
 

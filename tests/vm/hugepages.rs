@@ -154,7 +154,8 @@ fn memory_without_cpus_too_little_of_it_and_a_limit() {
         .files("before", POOLS)
         .step("memory", &format!("{init} -n2 -c2 -s16MiB"))
         .files("memory", POOLS)
-        .step("verify", "damocles-worker store hugepage-verify")
+        .step("all", &format!("{init} -nall -c1 -s16MiB"))
+        .files("all", POOLS)
         .step("release", "damocles-worker store hugepage-release --all")
         .files("released", POOLS)
         .step("which", &format!("{init} -c2 -s16MiB"))
@@ -167,18 +168,23 @@ fn memory_without_cpus_too_little_of_it_and_a_limit() {
         .step("umount", "umount /sys/fs/cgroup")
         .files("limited", POOLS);
     let Some(answers) = guest::ask("short-nodes", When::Slow, &guest, &script) else { return };
-    told(&answers, "memory", 0, &["node 2 has no CPUs", "16.0_MiB_1: made, 8 pages of 2MiB, all on node 2"]);
-    assert_eq!([0, 1, 2].map(|node| pool(answers.files("memory"), node, SMALL)), [(0, 0), (0, 0), (16, 0)]);
-    told(&answers, "verify", 0, &["16.0_MiB_0: 8 pages of 2MiB, all on node 2"]);
+    told(&answers, "memory", 2, &["node 2 has memory and no CPUs", "choose among 0,1"]);
+    told(
+        &answers,
+        "all",
+        0,
+        &["16.0_MiB_0: made, 8 pages of 2MiB, all on node 0", "made, 8 pages of 2MiB, all on node 1"],
+    );
+    assert_eq!([0, 1, 2].map(|node| pool(answers.files("all"), node, SMALL)), [(8, 0), (8, 0), (0, 0)]);
     answers.said("release");
-    told(&answers, "which", 2, &["which node? this machine has 0,1,2; choose with --node"]);
+    told(&answers, "which", 2, &["which node? this machine has 0,1; choose with --node"]);
     told(&answers, "none", 2, &["node 3 is not there; this machine has 0,1,2"]);
     let words =
         ["no: node 1: asked for 240 pages of 2MiB more, the kernel gave ", "hint: ", "hugepagesz=2M hugepages=1:240"];
     told(&answers, "short", 1, &words);
     told(&answers, "room", 1, &["no: node 1 has ", "cannot be had there"]);
     told(&answers, "limited", 1, &["the cgroup of this process leaves 16MiB", "hugetlb.2MB.max"]);
-    ["released", "short", "room", "limited"].iter().for_each(|after| assert_same(&answers, "before", after));
+    ["memory", "released", "short", "room", "limited"].iter().for_each(|after| assert_same(&answers, "before", after));
 }
 
 #[test]

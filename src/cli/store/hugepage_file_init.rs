@@ -128,7 +128,7 @@ impl Args {
             (None, Some(path)) => Pattern::of_path(&absolute(path)?)?,
             (None, None) => unreachable!("clap asks for one of them"),
         };
-        let nodes = NodeChoice::of(self.node.as_ref(), &look::look(root)?.with_memory())?;
+        let nodes = NodeChoice::of(self.node.as_ref(), &look::look(root)?.serving())?;
         let (files, file_bytes) = (self.num.unwrap_or(0), self.size.unwrap_or_default());
         Ok(nodes.into_iter().map(|node| Target { node, folder: pattern.folder(node), files, file_bytes }).collect())
     }
