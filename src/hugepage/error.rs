@@ -37,6 +37,10 @@ pub enum Refusal {
         "the pattern {0} has no $NUMA_NODE_INDEX in it, by which PC1 knows the node of a file; put it where the node's number belongs"
     )]
     NoPlaceholder(String),
+    #[error(
+        "{0} has one of * ? [ in it, by which PC1 would find the files of other processors too; name the folder without them"
+    )]
+    Wildcard(String),
     #[error("{}: write an absolute path without `..`", .0.display())]
     NotAbsolute(PathBuf),
     #[error("files of {size} cannot be made of {page} pages; the next sizes that can are {}", sizes(*below, *above))]

@@ -59,6 +59,10 @@ impl Pattern {
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(Refusal::NotAbsolute(path.to_owned()));
         }
+        // PC1 looks for the files by a glob.
+        if text.contains(['*', '?', '[']) {
+            return Err(Refusal::Wildcard(text.to_owned()));
+        }
         // Without `.`, doubled and trailing slashes: one folder, one spelling.
         Ok(Self(path.components().collect::<PathBuf>().to_string_lossy().into_owned()))
     }
@@ -202,6 +206,8 @@ mod tests {
     #[test]
     fn patterns_without_a_node_or_with_a_way_out_are_refused() {
         assert!(matches!(Pattern::parse("/mnt/huge"), Err(Refusal::NoPlaceholder(_))));
+        assert!(matches!(Pattern::parse("/mnt/*_$NUMA_NODE_INDEX"), Err(Refusal::Wildcard(_))));
+        assert!(matches!(Pattern::of_path(Path::new("/mnt/huge[1]")), Err(Refusal::Wildcard(_))));
         assert!(matches!(Pattern::parse("huge/$NUMA_NODE_INDEX"), Err(Refusal::NotAbsolute(_))));
         assert!(matches!(Pattern::of_path(Path::new("/mnt/huge/../etc")), Err(Refusal::NotAbsolute(_))));
     }
