@@ -3,6 +3,7 @@
 use super::{Exit, Io, daemon::start_log};
 use crate::runtime::{
     daemon,
+    pieces::Fetch,
     processor::{
         Perform,
         rehearse::{self, Babble, Script},
@@ -26,7 +27,8 @@ Examples:
 Reads one request a line from stdin and writes one answer a line to stdout; logs go to stderr (RUST_LOG). When stdin ends it
 finishes what it was asked, then ends with 0.
 VC_CG_NAME and VC_CG_CPUSET (a cgroup to make and join), VENUS_WORKER_NUMA_PREFERRED (a node) place it where a daemon
-of the field wants it; ours has placed it before it starts.";
+of the field wants it; ours has placed it before it starts. PIECE_FETCHER_TOKEN is the token that add_pieces sends with
+each piece that it gets over HTTP.";
 
 /// Do the work of one stage for a daemon: requests on stdin, answers on stdout
 #[derive(Debug, clap::Args)]
@@ -61,7 +63,11 @@ pub fn run(args: Args, _: &mut Io) -> Result<Exit> {
     start_log(std::env::var_os(PLACED).is_none());
     passed_over.iter().for_each(|error| warn!("runs unpinned (--allow-unpinned): {error}"));
     let served = match args.rehearse {
-        None => serve::serve(args.stage, io::stdin().lock(), answers, Arc::new(daemon::perform)),
+        None => {
+            let fetch = Fetch::from_vars(|name| std::env::var(name).ok());
+            let perform: Arc<Perform> = Arc::new(move |task| daemon::perform(task, &fetch));
+            serve::serve(args.stage, io::stdin().lock(), answers, perform)
+        }
         Some(script) => rehearsed(args.stage, &script, answers),
     };
     drop(group);

@@ -8,6 +8,7 @@
 pub mod daemon;
 pub mod limit;
 pub mod manager;
+pub mod pieces;
 pub mod processor;
 pub mod proofs;
 pub mod sdr;

@@ -1,4 +1,4 @@
-//! The nouns every room shares: sizes, cpu lists, node ids, durations, rates, sector sizes, proof types, provers.
+//! The nouns every room shares: sizes, cpu lists, node ids, durations, rates, sector sizes, proof types, piece CIDs, provers.
 //!
 //! Each parses from what an operator types, prints in one canonical form, and that form parses back to
 //! the same value. Nothing here knows a file, a clock or another room.
@@ -6,6 +6,7 @@
 mod bytes;
 mod cpu_list;
 mod duration;
+mod piece_cid;
 mod prover;
 mod rate;
 mod seal_proof;
@@ -14,6 +15,7 @@ mod sector_size;
 pub use bytes::Bytes;
 pub use cpu_list::CpuList;
 pub use duration::HumanDuration;
+pub use piece_cid::PieceCid;
 pub use prover::Prover;
 pub use rate::{Period, Rate};
 pub use seal_proof::{SealProof, as_number as seal_proof_as_number};

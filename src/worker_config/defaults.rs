@@ -68,6 +68,7 @@ impl Default for EmbeddedManager {
             miner: 1000,
             proof_type: SealProof::v1_1(SectorSize::KiB2),
             epoch: HumanDuration::secs(30),
+            pieces: None,
         }
     }
 }

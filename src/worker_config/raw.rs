@@ -65,6 +65,7 @@ pub(super) struct Embedded {
     pub miner: Option<At<u64>>,
     pub proof_type: Option<At<ProofType>>,
     pub epoch: Option<At<Interval>>,
+    pub pieces: Option<At<PathBuf>>,
 }
 
 #[derive(Default)]
@@ -192,6 +193,7 @@ impl Embedded {
             miner: s.get("miner"),
             proof_type: s.get("proof_type"),
             epoch: s.get("epoch"),
+            pieces: s.get("pieces"),
         }
     }
 }

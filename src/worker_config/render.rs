@@ -63,6 +63,9 @@ fn sector_manager(out: &mut Out, manager: &SectorManager) {
         out.key("miner", embedded.miner);
         out.text("proof_type", embedded.proof_type);
         out.text("epoch", embedded.epoch);
+        if let Some(pieces) = &embedded.pieces {
+            out.path("pieces", pieces);
+        }
     }
 }
 

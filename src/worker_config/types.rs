@@ -90,6 +90,8 @@ pub struct EmbeddedManager {
     pub proof_type: SealProof,
     /// The length of one chain epoch. Default 30s, the network's.
     pub epoch: HumanDuration,
+    /// A folder whose files it offers as deals.
+    pub pieces: Option<PathBuf>,
 }
 
 /// `[sealing]` and, merged over it, `sealing.*` of a thread.

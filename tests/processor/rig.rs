@@ -52,7 +52,7 @@ impl Rig {
             grace: Duration::ZERO,
             crash: None,
         };
-        daemon::start_processors(&loaded.config.processors, &options)
+        daemon::start_processors(&loaded.config.processors, None, &options)
     }
 
     pub fn pool(&self, processors: &str) -> Pool {

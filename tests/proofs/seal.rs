@@ -1,7 +1,7 @@
 //! One sector in a temporary store, taken through the stages by the functions a worker calls.
 
 use damocles_worker::{
-    runtime::{proofs, stage::*},
+    runtime::{pieces::Fetch, proofs, stage::*},
     units::{SealProof, SectorSize},
 };
 use std::{fs, path::PathBuf};
@@ -37,7 +37,7 @@ impl Sector {
     pub fn prepare(&mut self, pieces: Vec<PieceToAdd>) {
         let staged_filepath = self.path("staged");
         let task = AddPiecesTask { seal_proof_type: self.proof, pieces, staged_filepath };
-        self.pieces = proofs::add_pieces(&task).unwrap();
+        self.pieces = proofs::add_pieces(&task, &Fetch::default()).unwrap();
         proofs::tree_d(&self.tree_d_task()).unwrap();
     }
 

@@ -93,9 +93,11 @@ fn metrics() -> impl Strategy<Value = Metrics> {
 
 fn rpc_client() -> impl Strategy<Value = RpcClient> {
     let proof = sample::select(SealProof::all().collect::<Vec<_>>());
-    let embedded = (path(), any::<u64>(), proof, interval()).prop_map(|(path, miner, proof_type, epoch)| {
-        RpcClient::Embedded(EmbeddedManager { path, miner, proof_type, epoch })
-    });
+    let pieces = proptest::option::of(path());
+    let embedded =
+        (path(), any::<u64>(), proof, interval(), pieces).prop_map(|(path, miner, proof_type, epoch, pieces)| {
+            RpcClient::Embedded(EmbeddedManager { path, miner, proof_type, epoch, pieces })
+        });
     let host = prop_oneof![
         any::<std::net::Ipv4Addr>().prop_map(|ip| (format!("/ip4/{ip}"), ip.to_string())),
         any::<std::net::Ipv6Addr>().prop_map(|ip| (format!("/ip6/{ip}"), format!("[{ip}]"))),

@@ -48,6 +48,7 @@ pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
     if host.here {
         folders(config, &mut found);
         static_tree_d(config, &mut found);
+        pieces(config, &mut found);
         parameters(config, options, &mut found);
     } else {
         found.warning("judged against another machine: folders and proof parameters were not looked at".into());
@@ -70,11 +71,6 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     }
     for (index, thread) in config.sealing_thread.iter().enumerate() {
         let key = format!("sealing_thread[{index}] ({})", thread.location.display());
-        if thread.sealing.enable_deals {
-            found.problem(format!(
-                "{key}: enable_deals = true: sectors with deals are not supported in this version; set it to false"
-            ));
-        }
         if thread.sealing.verify_after_pc2 {
             found.problem(format!("{key}: verify_after_pc2 = true: not supported in this version; set it to false"));
         }
@@ -85,12 +81,6 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     if !config.worker.scan_persist_stores.is_empty() {
         found.warning(
             "worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into(),
-        );
-    }
-    if !config.worker.local_pieces_dirs.is_empty() || config.sector_manager.piece_token.is_some() {
-        found.warning(
-            "worker.local_pieces_dirs, sector_manager.piece_token: not used in this version, which seals no deals"
-                .into(),
         );
     }
     if let RpcClient::Embedded(manager) = &config.sector_manager.rpc_client
@@ -215,6 +205,32 @@ fn folders(config: &WorkerConfig, found: &mut Findings) {
             }
             Err(e) => found.problem(format!("{kind} {}: {e}", path.display())),
         }
+    }
+}
+
+/// Where the data of deals comes from. A folder that is not there may be a disk that is mounted later, except the
+/// embedded manager's own.
+fn pieces(config: &WorkerConfig, found: &mut Findings) {
+    let wanted = config.sealing_thread.iter().any(|thread| thread.sealing.enable_deals);
+    for folder in &config.worker.local_pieces_dirs {
+        if !folder.is_dir() {
+            found.warning(format!("worker.local_pieces_dirs: {} is no folder, or not there yet", folder.display()));
+        }
+    }
+    if let RpcClient::Embedded(manager) = &config.sector_manager.rpc_client {
+        match &manager.pieces {
+            Some(folder) if !folder.is_dir() => found.problem(format!(
+                "sector_manager.embedded.pieces = {:?}: is no folder: make it, or leave the key away",
+                folder.display()
+            )),
+            None if wanted => found.warning(
+                "enable_deals = true: the embedded manager has no deals without sector_manager.embedded.pieces".into(),
+            ),
+            _ => {}
+        }
+    }
+    if !wanted && (!config.worker.local_pieces_dirs.is_empty() || config.sector_manager.piece_token.is_some()) {
+        found.warning("worker.local_pieces_dirs, sector_manager.piece_token: no thread has enable_deals = true".into());
     }
 }
 

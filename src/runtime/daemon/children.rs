@@ -11,6 +11,7 @@ use super::{DaemonError, Options, execute};
 use crate::{
     runtime::{
         limit::{Room, Rules},
+        pieces::{ENV_TOKEN, Fetch},
         processor::{
             child::{Plan, Prepare},
             pool::Pool,
@@ -79,6 +80,7 @@ struct Here<'a> {
     allow_unpinned: bool,
     /// Where programs are that are named without a folder.
     path: Option<std::ffi::OsString>,
+    piece_token: Option<&'a str>,
 }
 
 /// A processor's child, without its temporary folder.
@@ -95,6 +97,10 @@ fn describe(
     };
     let own_args = || vec!["processor".to_owned(), stage.to_string()];
     let mut env = processor.envs.clone();
+    if let (Stage::AddPieces, Some(token)) = (stage, here.piece_token) {
+        // As the field's daemon tells it, in the environment, which others than its user and root cannot read.
+        env.entry(ENV_TOKEN.into()).or_insert_with(|| token.to_owned());
+    }
     let mut cgroup = None;
     if let Some(cpus) = &processor.cgroup.cpuset {
         let name = format!("{}/{SUB}{stage}-{}-{index}", group_of(processor), here.pid);
@@ -125,16 +131,19 @@ pub(super) fn no_program(bin: &Path) -> String {
     format!("{:?} is no program that can be executed; give its full path, and check its mode", bin.display())
 }
 
-/// Starts the executor with all its children.
+/// Starts the executor with all its children. Whoever adds pieces is told `piece_token`, and nobody else.
 ///
 /// # Errors
 /// Every child that did not become ready; the others have been stopped again.
-pub fn start(processors: &Processors, options: &Options) -> Result<Pool, DaemonError> {
-    let plans = if started(processors).next().is_some() { plans(processors, options)? } else { Vec::new() };
-    Pool::start(rules(processors), Box::new(execute::perform), plans).map_err(DaemonError::Processors)
+pub fn start(processors: &Processors, piece_token: Option<&str>, options: &Options) -> Result<Pool, DaemonError> {
+    let plans =
+        if started(processors).next().is_some() { plans(processors, piece_token, options)? } else { Vec::new() };
+    let fetch = Fetch::new(piece_token.map(str::to_owned));
+    let perform = Box::new(move |task| execute::perform(task, &fetch));
+    Pool::start(rules(processors), perform, plans).map_err(DaemonError::Processors)
 }
 
-fn plans(processors: &Processors, options: &Options) -> Result<Vec<Plan>, DaemonError> {
+fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) -> Result<Vec<Plan>, DaemonError> {
     let (scratch, notes) = Scratch::open(&options.temp)?;
     notes.iter().for_each(|note| warn!("{note}"));
     let (scratch, cpusets) = (Arc::new(scratch), cpusets(processors));
@@ -143,6 +152,7 @@ fn plans(processors: &Processors, options: &Options) -> Result<Vec<Plan>, Daemon
         pid: std::process::id(),
         allow_unpinned: options.allow_unpinned,
         path: env::var_os("PATH"),
+        piece_token,
     };
     let mut plans = Vec::new();
     for (stage, list) in started(processors) {
@@ -289,7 +299,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn here(program: &Path) -> Here<'_> {
-        Here { program, pid: 4711, allow_unpinned: false, path: None }
+        Here { program, pid: 4711, allow_unpinned: false, path: None, piece_token: None }
     }
 
     #[test]
@@ -334,6 +344,18 @@ mod tests {
             lock: "/t/l".into(),
         };
         assert_eq!(spec, expected);
+    }
+
+    #[test]
+    fn the_piece_token_goes_to_add_pieces_alone_and_the_operators_own_stays() {
+        let here = Here { piece_token: Some("t0ken"), ..here(Path::new("/w")) };
+        let token = |stage, processor: &Processor| {
+            describe(&here, stage, 0, processor, "/t/l".into()).unwrap().env.get("PIECE_FETCHER_TOKEN").cloned()
+        };
+        assert_eq!(token(Stage::AddPieces, &Processor::default()).as_deref(), Some("t0ken"));
+        assert_eq!(token(Stage::Pc1, &Processor::default()), None);
+        let envs = BTreeMap::from([("PIECE_FETCHER_TOKEN".into(), "other".into())]);
+        assert_eq!(token(Stage::AddPieces, &Processor { envs, ..Processor::default() }).as_deref(), Some("other"));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Which function does which stage's work, inside this process or in a processor of ours.
 
 use crate::runtime::{
+    pieces::Fetch,
     processor::{Flaw, Output, RestoreReplicaTask, Task},
     proofs,
     store::transfer::transfer,
 };
 
-/// Carries out a task with real proofs.
-pub fn perform(task: Task) -> Result<Output, Flaw> {
+/// Carries out a task with real proofs; `fetch` brings the pieces of deals.
+pub fn perform(task: Task, fetch: &Fetch) -> Result<Output, Flaw> {
     match task {
-        Task::AddPieces(task) => proofs::add_pieces(&task).map(Output::AddPieces).map_err(flaw),
+        Task::AddPieces(task) => proofs::add_pieces(&task, fetch).map(Output::AddPieces).map_err(flaw),
         Task::TreeD(task) => proofs::tree_d(&task).map(|_| Output::TreeD).map_err(flaw),
         Task::Pc1(task) => proofs::pc1(&task).map(Output::Pc1).map_err(flaw),
         Task::RestoreReplica(task) => restore_replica(&task).map(|()| Output::RestoreReplica),

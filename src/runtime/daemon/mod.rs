@@ -130,7 +130,7 @@ pub fn run(
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
     let stores = own_stores(config)?;
-    let pool = Arc::new(children::start(&config.processors, options)?);
+    let pool = Arc::new(children::start(&config.processors, config.sector_manager.piece_token.as_deref(), options)?);
     let parts = parts::build(config, options, &runtime, pool.clone())?;
     let workers: Vec<_> =
         stores.into_iter().map(|(store, sealing)| Worker::new(store, sealing, parts.clone())).collect();

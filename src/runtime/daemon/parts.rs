@@ -10,8 +10,10 @@ use crate::{
             remote::Remote,
             wire::{StoreBasicInfo, WorkerInfo},
         },
+        pieces::{AskManager, Pieces, url_at},
         processor::Executor,
         proofs,
+        stage::PieceFile,
         worker::{Clock, Hooks, NoHooks, Parts, PersistentStore},
     },
     worker_config::{EmbeddedManager, RpcClient, WorkerConfig},
@@ -42,16 +44,19 @@ pub(super) fn build(
 ) -> Result<Parts, DaemonError> {
     let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
     let stores = attach(config, embedded)?;
-    let (manager, chain): (Arc<dyn SectorManager>, _) = match &config.sector_manager.rpc_client {
+    let (manager, chain, ask): (Arc<dyn SectorManager>, _, AskManager) = match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
-            let manager = runtime.block_on(open_embedded(embedded, &stores))?;
-            let chain = manager.chain_id();
-            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), Some(chain))
+            let manager = Arc::new(runtime.block_on(open_embedded(embedded, &stores))?);
+            let (chain, has) = (manager.chain_id(), manager.clone());
+            let ask: AskManager = Box::new(move |cid| has.piece(cid).map(PieceFile::Local));
+            (Arc::new(Bridge::new(manager, runtime.handle().clone())), Some(chain), ask)
         }
         RpcClient::Remote(remote) => {
             let manager = Remote::new(&remote.url, &remote.headers).map_err(|e| DaemonError::Manager(e.to_string()))?;
             known_stores(runtime, &manager, &stores)?;
-            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), None)
+            let url = remote.url.clone();
+            let ask: AskManager = Box::new(move |cid| Some(PieceFile::Url(url_at(&url, cid))));
+            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), None, ask)
         }
     };
     let hooks: Arc<dyn Hooks> = match options.crash.clone() {
@@ -61,6 +66,7 @@ pub(super) fn build(
     Ok(Parts {
         manager,
         executor,
+        pieces: Arc::new(Pieces::new(config.worker.local_pieces_dirs.clone(), ask)),
         clock: Arc::new(WallClock),
         hooks,
         chain,
@@ -96,6 +102,7 @@ pub(super) fn embedded_options(config: &EmbeddedManager) -> EmbeddedOptions {
         proof_type: config.proof_type,
         epoch: config.epoch.0,
         attached: Vec::new(),
+        pieces: config.pieces.clone(),
     }
 }
 

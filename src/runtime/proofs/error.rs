@@ -18,9 +18,9 @@ pub enum ProofsError {
     /// An input that is not what this stage can work on.
     #[error("{stage}: {what}; {hint}")]
     Input { stage: &'static str, what: String, hint: &'static str },
-    /// Known, but not built yet.
-    #[error("{stage}: {what}: not supported in this version")]
-    NotSupported { stage: &'static str, what: &'static str },
+    /// A deal's piece that cannot be had from where it should be.
+    #[error("{stage}: piece from {from}: {what}")]
+    Piece { stage: &'static str, from: String, what: String, permanent: bool },
     /// A value of the library's that does not read or write as JSON.
     #[error("{stage}: {what} is not what this library version writes: {source}; run the stage before it again")]
     Value { stage: &'static str, what: &'static str, source: serde_json::Error },
@@ -35,7 +35,7 @@ pub enum ProofsError {
 impl ProofsError {
     /// Whether trying the same again can never help: the input itself is refused.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Input { .. } | Self::NotSupported { .. } | Self::Value { .. })
+        matches!(self, Self::Input { .. } | Self::Value { .. } | Self::Piece { permanent: true, .. })
     }
 
     /// The stage it happened in; `parent cache` and `unseal` besides those of a sector's way.
@@ -45,7 +45,7 @@ impl ProofsError {
             | Self::Library { stage, .. }
             | Self::Panicked { stage, .. }
             | Self::Input { stage, .. }
-            | Self::NotSupported { stage, .. }
+            | Self::Piece { stage, .. }
             | Self::Value { stage, .. }
             | Self::Layers { stage, .. }
             | Self::Durable { stage, .. } => stage,
@@ -80,9 +80,13 @@ mod tests {
 
     #[test]
     fn the_reason_does_not_repeat_the_stage() {
-        let error = ProofsError::NotSupported { stage: "add_pieces", what: "a piece from a url" };
-        assert_eq!(error.to_string(), "add_pieces: a piece from a url: not supported in this version");
+        let piece = |permanent| {
+            let (from, what) = ("http://m/x".to_owned(), "is gone".to_owned());
+            ProofsError::Piece { stage: "add_pieces", from, what, permanent }
+        };
+        let error = piece(true);
+        assert_eq!(error.to_string(), "add_pieces: piece from http://m/x: is gone");
         assert_eq!((error.stage(), error.reason().as_str()), ("add_pieces", &error.to_string()[12..]));
-        assert!(error.is_permanent());
+        assert!(error.is_permanent() && !piece(false).is_permanent());
     }
 }

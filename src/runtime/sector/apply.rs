@@ -34,6 +34,10 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             Allocated
         }
         (Allocated, Event::DealsAcquired) => DealsAcquired,
+        (Allocated, Event::DealsTaken { deals }) => {
+            record.deals = deals;
+            DealsAcquired
+        }
         (state, Event::StageStarted { stage }) if state != Empty => {
             record.pc2_dirty |= stage == Stage::Pc2;
             *record.starts.entry(stage.to_string()).or_default() += 1;

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 pub enum Action {
     /// Ask the manager.
     Call(Call),
-    /// Nothing to ask: the sector takes no deals.
+    /// Nothing to ask: the thread takes no deals.
     SkipDeals,
     AddPieces,
     BuildTreeD,
@@ -65,6 +65,7 @@ fn next_step(
     let id = sector.id;
     Ok(match record.state {
         State::Empty => unreachable!("decide handles Empty"),
+        State::Allocated if sealing.enable_deals => Action::Call(Call::AcquireDeals(id, wanted_deals(sealing))),
         State::Allocated => Action::SkipDeals,
         State::DealsAcquired => Action::AddPieces,
         State::PieceAdded => Action::BuildTreeD,
@@ -105,6 +106,15 @@ fn allocation(sealing: &Sealing) -> AllocateSectorSpec {
     AllocateSectorSpec {
         allowed_miners: Some(sealing.allowed_miners.clone()),
         allowed_proof_types: Some(SealProof::all().filter(|proof| may_seal(*proof, sealing)).collect()),
+    }
+}
+
+/// Settings beyond what this machine can count ask for as much as it can.
+fn wanted_deals(sealing: &Sealing) -> AcquireDealsSpec {
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    AcquireDealsSpec {
+        max_deals: sealing.max_deals.map(|most| count(most.into())),
+        min_used_space: sealing.min_deal_space.map(|least| count(least.0)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::runtime::{
-    manager::wire::{AllocatedSector, B64Bytes, Seed, StoreBasicInfo, Ticket},
+    manager::wire::{AllocatedSector, B64Bytes, SectorPiece, Seed, StoreBasicInfo, Ticket},
     stage::{Opaque, Pc2Output, PieceInfo, Stage},
 };
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,10 @@ pub enum Event {
     },
     /// No deals: the sector is filled with zeros.
     DealsAcquired,
+    /// These deals, as the manager gave them.
+    DealsTaken {
+        deals: Vec<SectorPiece>,
+    },
     /// The intent: a stage is about to begin.
     StageStarted {
         stage: Stage,
@@ -103,7 +107,7 @@ impl Event {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Allocated { .. } => "Allocated",
-            Self::DealsAcquired => "DealsAcquired",
+            Self::DealsAcquired | Self::DealsTaken { .. } => "DealsAcquired",
             Self::StageStarted { .. } => "StageStarted",
             Self::PiecesAdded { .. } => "PiecesAdded",
             Self::TreeDBuilt { .. } => "TreeDBuilt",

@@ -14,6 +14,7 @@
 //! `decide` says what to do, `apply` alone makes the new record. No threads, no files; `now` is an argument.
 
 mod apply;
+pub mod deals;
 mod decide;
 mod event;
 mod failure;

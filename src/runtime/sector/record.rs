@@ -2,7 +2,7 @@
 
 use super::{Failure, State};
 use crate::runtime::{
-    manager::wire::{AllocatedSector, B64Bytes, SectorId, Seed, StoreBasicInfo, Ticket},
+    manager::wire::{AllocatedSector, B64Bytes, SectorId, SectorPiece, Seed, StoreBasicInfo, Ticket},
     stage::{Commitment, Opaque, Pc2Output, PieceInfo, SealClaim, prover_id},
 };
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub struct Record {
     pub sector: Option<AllocatedSector>,
     /// The simulated chain that the sector belongs to; none for a real manager.
     pub chain: Option<String>,
+    /// What the manager gave, in its order; none for an empty sector.
+    #[serde(default)]
+    pub deals: Vec<SectorPiece>,
     pub pieces: Vec<PieceInfo>,
     pub ticket: Option<Ticket>,
     /// pc1's answer.

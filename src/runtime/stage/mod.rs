@@ -4,6 +4,7 @@
 //! own executor read the same values. What only the proofs library understands (labels, vanilla
 //! proofs) passes through as `Opaque` JSON and is never taken apart here. Pure: no files, no clock.
 
+pub mod layout;
 mod name;
 mod opaque;
 mod paths;

@@ -8,10 +8,12 @@
 //! What lies between is done again, and `manager/mod.rs` says why that is safe for each call.
 
 mod answers;
+mod deals;
 mod tasks;
 
 use super::{
     manager::{Answer, Call, CallTicket, ManagerError, SectorManager, wire::*},
+    pieces::PieceSource,
     processor::{End, Executor, Output, Slot},
     sector::{Action, Event, Failure, Level, Record, State, decide, unasked},
     stage::Stage,
@@ -54,6 +56,8 @@ pub struct PersistentStore {
 pub struct Parts {
     pub manager: Arc<dyn SectorManager>,
     pub executor: Arc<dyn Executor>,
+    /// Where the pieces of deals are.
+    pub pieces: Arc<dyn PieceSource>,
     pub clock: Arc<dyn Clock>,
     pub hooks: Arc<dyn Hooks>,
     /// The simulated chain that sectors are allocated on; none with a real manager.
@@ -292,7 +296,7 @@ impl Worker {
             return Ok(self.ask(Call::AssignTicket(id)));
         }
         let target = if let Action::Persist(store) = &action { Some(store.name.clone()) } else { None };
-        let task = match tasks::build(action, &self.store, &self.parts.stores)? {
+        let task = match tasks::build(action, &self.store, &self.parts)? {
             Ok(task) => task,
             Err(tasks::NoTask::Because(failure)) => return self.fail(failure),
             Err(tasks::NoTask::Instead(event)) => return self.happen_and_report(event),
@@ -312,6 +316,11 @@ impl Worker {
             Err(error) if error.permanent => self.fail(Failure::permanent(error.to_string())),
             Err(error) => self.fail(Failure::temporary(error.to_string())),
             Ok(output) => {
+                if let Output::AddPieces(found) = &output
+                    && let Err(failure) = deals::compare(self.record(), found, &*self.parts.pieces)
+                {
+                    return self.fail(failure);
+                }
                 let event = self.event_of(output, ran.as_secs_f64(), target)?;
                 let unmark = matches!(event, Event::Pc2Done { .. } | Event::ReplicaRestored);
                 self.happen_and_report(event)?;
@@ -349,7 +358,11 @@ impl Worker {
             }
             Err(error) => return self.fail(Failure::temporary(error.to_string())),
         };
-        match answers::read(&call, answer) {
+        let meaning = match (answer, self.record().sector) {
+            (Answer::AcquireDeals(deals), Some(sector)) => deals::meaning(deals, sector, &self.sealing),
+            (answer, _) => answers::read(&call, answer),
+        };
+        match meaning {
             answers::Meaning::Event(Event::TicketAssigned(ticket)) => {
                 self.ticket_fresh = true;
                 if self.record().ticket == Some(ticket) {
@@ -499,8 +512,11 @@ impl Worker {
         self.store.paths().map_or_else(|| "-".into(), |paths| paths.name().to_owned())
     }
 
-    /// `None`: no static file for this sector's size.
+    /// `None`: no static file for this sector's size, or the sector is not empty.
     fn link_static_tree_d(&self) -> Result<Option<Result<(), String>>, StoreError> {
+        if !self.record().deals.is_empty() {
+            return Ok(None);
+        }
         let size = self.record().sector.map(|sector| sector.proof_type.sector_size());
         let Some((size, file)) = size.and_then(|size| Some((size, self.parts.static_tree_d.get(&size)?))) else {
             return Ok(None);

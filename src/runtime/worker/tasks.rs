@@ -1,6 +1,6 @@
 //! Turns a decided action into a stage's task, with the files prepared that the stage expects to find.
 
-use super::PersistentStore;
+use super::{Parts, PersistentStore, deals};
 use crate::runtime::{
     manager::wire::{AllocatedSector, Seed, Ticket},
     processor::{RestoreReplicaTask, Task},
@@ -37,11 +37,7 @@ pub(super) fn stage_of(action: &Action) -> Stage {
 }
 
 /// The task of `action` on the sector in `store`.
-pub(super) fn build(
-    action: Action,
-    store: &Store,
-    stores: &[PersistentStore],
-) -> Result<Result<Task, NoTask>, StoreError> {
+pub(super) fn build(action: Action, store: &Store, parts: &Parts) -> Result<Result<Task, NoTask>, StoreError> {
     let (record, root) = (store.record(), store.root());
     let (Some(sector), Some(paths)) = (record.sector, store.paths()) else {
         return Ok(Err(lacking(record, "the sector")));
@@ -49,9 +45,10 @@ pub(super) fn build(
     let (staged, sealed, cache) = (root.join(paths.staged()), root.join(paths.sealed()), root.join(paths.cache()));
     let proof = sector.proof_type;
     Ok(Ok(match action {
-        Action::AddPieces => {
-            Task::AddPieces(AddPiecesTask { seal_proof_type: proof, pieces: Vec::new(), staged_filepath: staged })
-        }
+        Action::AddPieces => match deals::to_add(record, &*parts.pieces) {
+            Ok(pieces) => Task::AddPieces(AddPiecesTask { seal_proof_type: proof, pieces, staged_filepath: staged }),
+            Err(failure) => return Ok(Err(NoTask::Because(failure))),
+        },
         Action::BuildTreeD => {
             Task::TreeD(TreeDTask { registered_proof: proof, staged_file: staged, cache_dir: store.prepare_tree_d()? })
         }
@@ -71,7 +68,7 @@ pub(super) fn build(
             store.mark_pc2()?;
             Task::Pc2(Pc2Task { pc1out, cache_dir: cache, sealed_file: sealed })
         }
-        Action::Persist(target) => match stores.iter().find(|store| store.name == target.name) {
+        Action::Persist(target) => match parts.stores.iter().find(|store| store.name == target.name) {
             Some(local) => Task::Transfer(transfer(&paths, root, local, proof.sector_size())),
             None => {
                 let reason = format!(

@@ -3,10 +3,10 @@
 use super::*;
 use crate::runtime::{
     processor::{StageError, Task},
-    stage::{C2Output, Opaque, Pc2Output, PieceInfo},
+    stage::{AddPiecesTask, C2Output, Opaque, Pc2Output, PieceFile, PieceInfo, layout::zero_commitment},
     store::tests::sealing,
 };
-use crate::units::SealProof;
+use crate::units::{PieceCid, SealProof};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -41,6 +41,7 @@ fn willing(call: &Call) -> Answer {
         Call::AllocateSector(_) => {
             Answer::AllocateSector(Some(AllocatedSector { id, proof_type: SealProof::from_number(5).unwrap() }))
         }
+        Call::AcquireDeals(..) => Answer::AcquireDeals(Some(vec![deal(1, 512)])),
         Call::AssignTicket(_) => Answer::AssignTicket(Ticket { ticket: Randomness([7; 32]), epoch: 1 }),
         Call::SubmitPreCommit { .. } => Answer::SubmitPreCommit(accepted),
         Call::PollPreCommitState(_) => Answer::PollPreCommitState(landed),
@@ -91,6 +92,7 @@ struct Stages {
 fn perform(task: &Task) -> Output {
     let commitment = [3; 32];
     match task {
+        Task::AddPieces(task) if !task.pieces.is_empty() => Output::AddPieces(added(task)),
         Task::AddPieces(_) => Output::AddPieces(vec![PieceInfo { commitment, size: 2032 }]),
         Task::TreeD(task) => {
             fs::write(task.cache_dir.join("sc-02-data-tree-d.dat"), "tree").unwrap();
@@ -109,6 +111,36 @@ fn perform(task: &Task) -> Output {
         Task::C1(_) => Output::C1(Opaque::new(&"vanilla").unwrap()),
         Task::C2(_) => Output::C2(C2Output { proof: vec![5; 192] }),
         Task::Transfer(_) => Output::Transfer,
+    }
+}
+
+/// The pieces of a task, if every file holds the piece of its name.
+fn added(task: &AddPiecesTask) -> Vec<PieceInfo> {
+    let info = |piece: &crate::runtime::stage::PieceToAdd| {
+        let size = piece.piece_size;
+        let commitment = match &piece.piece_file {
+            PieceFile::Local(path) => path.to_str().unwrap().parse::<PieceCid>().unwrap().0,
+            PieceFile::Pledge => zero_commitment(size / 127 * 128),
+            PieceFile::Url(url) => panic!("{url}"),
+        };
+        PieceInfo { commitment, size }
+    };
+    task.pieces.iter().map(info).collect()
+}
+
+/// Pieces lie in files of their names; not at all, or with another's content, as the test says.
+#[derive(Default)]
+struct Found {
+    missing: Mutex<bool>,
+    other: Mutex<Option<PieceCid>>,
+}
+
+impl PieceSource for Found {
+    fn find(&self, cid: PieceCid, _payload: u64) -> Result<PieceFile, String> {
+        if *self.missing.lock().unwrap() {
+            return Err("it is nowhere".into());
+        }
+        Ok(PieceFile::Local(self.other.lock().unwrap().unwrap_or(cid).to_string().into()))
     }
 }
 
@@ -148,6 +180,7 @@ pub(crate) struct Bench {
     dir: tempfile::TempDir,
     manager: Arc<Manager>,
     stages: Arc<Stages>,
+    pieces: Arc<Found>,
     clock: Arc<TestClock>,
 }
 
@@ -157,6 +190,7 @@ impl Bench {
             dir: tempfile::tempdir().unwrap(),
             manager: Arc::default(),
             stages: Arc::default(),
+            pieces: Arc::default(),
             clock: Arc::new(TestClock(Mutex::new(SystemTime::UNIX_EPOCH))),
         }
     }
@@ -184,6 +218,7 @@ impl Bench {
         let parts = Parts {
             manager: self.manager.clone(),
             executor: self.stages.clone(),
+            pieces: self.pieces.clone(),
             clock: self.clock.clone(),
             hooks: Arc::new(NoHooks),
             chain: Some("chain-1".into()),
@@ -476,6 +511,138 @@ fn a_store_that_failed_a_transfer_is_not_insisted_on() {
     assert_eq!(bench.methods().iter().filter(|method| **method == "Venus.StoreReserveSpace").count(), 2);
 }
 
+const DATA: PieceCid = PieceCid([7; 32]);
+
+fn deal(deal_id: u64, size: u64) -> SectorPiece {
+    SectorPiece {
+        piece: PieceInfoV2 { size, piece_cid: CidJson { cid: DATA.to_string() } },
+        deal_info: DealInfoV2 { deal_id, allocation_id: 0, payload_size: 100, is_builtin_market: true },
+    }
+}
+
+fn with_deals() -> Sealing {
+    Sealing { enable_deals: true, ..sealing() }
+}
+
+impl Bench {
+    /// Every ask for deals is answered with these.
+    fn give_deals(&self, deals: Vec<SectorPiece>) {
+        self.script("Venus.AcquireDeals", vec![Ok(Answer::AcquireDeals(Some(deals))); 100]);
+    }
+}
+
+#[test]
+fn a_sector_with_deals_has_their_pieces_and_its_own_tree_d() {
+    let bench = Bench::new();
+    bench.give_deals(vec![deal(1, 256), deal(2, 1024)]);
+    let mut worker = bench.worker(&with_deals());
+    worker.parts.static_tree_d = Arc::new([(crate::units::SectorSize::KiB2, "/nonexistent".into())].into());
+    let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("not finished") };
+    assert_eq!(*bench.stages.done.lock().unwrap(), STAGES, "tree_d is built: the static one is of empty sectors");
+    assert_eq!(bench.methods()[1], "Venus.AcquireDeals");
+    assert_eq!(record.deals, [deal(1, 256), deal(2, 1024)]);
+    let sizes: Vec<_> = record.pieces.iter().map(|piece| piece.size / 127 * 128).collect();
+    assert_eq!(sizes, [256, 256, 512, 1024], "zeros between the deals");
+    assert_eq!(record.pieces[0].commitment, DATA.0);
+}
+
+#[test]
+fn without_deals_a_sector_stays_empty_or_waits_for_some() {
+    let bench = Bench::new();
+    bench.script("Venus.AcquireDeals", vec![Ok(Answer::AcquireDeals(None))]);
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&with_deals()), 1000) else {
+        panic!("not finished")
+    };
+    assert_eq!((record.deals.len(), record.pieces.len()), (0, 1));
+
+    let bench = Bench::new();
+    let none = vec![Ok(Answer::AcquireDeals(None)), Ok(Answer::AcquireDeals(Some(vec![])))];
+    let deals = Ok(Answer::AcquireDeals(Some(vec![deal(1, 2048)])));
+    bench.script("Venus.AcquireDeals", [vec![deals], none].concat());
+    let settings = Sealing { disable_cc: true, ..with_deals() };
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&settings), 1000) else { panic!("not finished") };
+    assert_eq!(record.deals.len(), 1);
+    assert_eq!(bench.methods().iter().filter(|method| **method == "Venus.AcquireDeals").count(), 3);
+}
+
+#[test]
+fn deals_that_no_sector_can_hold_pause_the_thread_with_their_names() {
+    for (deals, said) in [
+        (vec![deal(4, 4096)], "beyond the sector's 2048"),
+        (vec![deal(4, 128), deal(5, 128)], "sealing.max_deals is 1"),
+    ] {
+        let bench = Bench::new();
+        bench.give_deals(deals);
+        let settings = Sealing { max_deals: Some(1), ..with_deals() };
+        let Some(Step::Paused(failure)) = bench.run(&mut bench.worker(&settings), 1000) else { panic!("not paused") };
+        assert!(failure.level == Level::Permanent && failure.reason.contains(said), "{failure}");
+    }
+}
+
+#[test]
+fn another_piece_than_the_deals_is_never_sealed() {
+    let bench = Bench::new();
+    bench.give_deals(vec![deal(6, 2048)]);
+    let other = PieceCid([9; 32]);
+    *bench.pieces.other.lock().unwrap() = Some(other);
+    let mut worker = bench.worker(&with_deals());
+    let Some(Step::Paused(failure)) = bench.run(&mut worker, 1000) else { panic!("not paused") };
+    let named = format!("deal 6: piece {DATA}: what was added is another piece, {other} (from {other})");
+    assert!(failure.level == Level::Permanent && failure.reason.contains(&named), "{failure}");
+    assert_eq!(worker.record().state, State::DealsAcquired, "nothing of it was kept");
+    drop(worker);
+    *bench.pieces.other.lock().unwrap() = None;
+    let Some(Step::Finished(record)) = bench.run(&mut bench.worker(&with_deals()), 1000) else {
+        panic!("not finished")
+    };
+    assert_eq!(record.pieces[0].commitment, DATA.0);
+}
+
+#[test]
+fn a_piece_that_is_nowhere_is_looked_for_again() {
+    let bench = Bench::new();
+    bench.give_deals(vec![deal(6, 2048)]);
+    *bench.pieces.missing.lock().unwrap() = true;
+    let mut worker = bench.worker(&with_deals());
+    let Some(Step::Paused(failure)) = bench.run(&mut worker, 1000) else { panic!("not paused") };
+    assert_eq!(failure.reason, "deal 6: it is nowhere (tried 3 times)");
+    drop(worker);
+    *bench.pieces.missing.lock().unwrap() = false;
+    assert!(matches!(bench.run(&mut bench.worker(&with_deals()), 1000), Some(Step::Finished(_))));
+}
+
+#[test]
+fn a_crash_after_any_step_with_deals_repeats_nothing_that_was_journaled() {
+    let mut crashed_at = 0;
+    for steps in 0.. {
+        let bench = Bench::new();
+        bench.give_deals(vec![deal(1, 256), deal(2, 1024)]);
+        let mut first = bench.worker(&with_deals());
+        if bench.run(&mut first, steps).is_some() {
+            break;
+        }
+        let (deals, pieces) = (first.record().deals.clone(), first.record().pieces.clone());
+        let journaled: Vec<_> = first.record().seconds.keys().cloned().collect();
+        drop(first);
+        bench.stages.done.lock().unwrap().clear();
+        bench.manager.calls.lock().unwrap().clear();
+        let mut second = bench.worker(&with_deals());
+        assert_eq!((&second.record().deals, &second.record().pieces), (&deals, &pieces), "crash after {steps} steps");
+        let ended = bench.run(&mut second, 1000);
+        let Some(Step::Finished(record)) = ended else { panic!("crash after {steps} steps: {ended:?}") };
+        assert_eq!(record.deals.len(), 2, "crash after {steps} steps");
+        let asked = bench.methods().contains(&"Venus.AcquireDeals");
+        assert_eq!(asked, deals.is_empty(), "{steps}: asked for deals again only when none were journaled");
+        let repeated = bench.stages.done.lock().unwrap();
+        assert!(
+            journaled.iter().all(|stage| !repeated.contains(&stage.as_str())),
+            "{steps}: {journaled:?} {repeated:?}"
+        );
+        crashed_at = steps;
+    }
+    assert!(crashed_at > 40, "a sector takes many steps: {crashed_at}");
+}
+
 /// Crashes, refusals and failing stages from a seed; how many seeds, `DAMOCLES_SIM_SEEDS` says.
 #[test]
 fn whatever_fails_and_whenever_it_crashes_every_sector_finishes_once() {
@@ -491,7 +658,7 @@ fn one_life(seed: u64) {
     use rand::{Rng, SeedableRng};
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let bench = Bench::new();
-    let settings = Sealing { max_retries: 100, ..sealing() };
+    let settings = Sealing { max_retries: 100, enable_deals: seed % 2 == 1, ..sealing() };
     let mut worker = Some(bench.worker(&settings));
     let mut finished = 0;
     for _ in 0..40_000 {
@@ -518,7 +685,7 @@ fn one_life(seed: u64) {
         match worker.step() {
             Step::WaitUntil(until) => *bench.clock.0.lock().unwrap() = until,
             Step::Finished(record) => {
-                assert_eq!(record.state, State::Finished);
+                assert_eq!((record.state, record.deals.len()), (State::Finished, usize::from(settings.enable_deals)));
                 finished += 1;
                 if finished == 2 {
                     return;
@@ -534,7 +701,8 @@ fn one_life(seed: u64) {
     panic!("not finished in 40000 steps");
 }
 
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
+    "Venus.AcquireDeals",
     "Venus.StoreReserveSpace",
     "Venus.SubmitPersistedEx",
     "Venus.PollProofState",

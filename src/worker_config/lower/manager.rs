@@ -52,6 +52,7 @@ fn embedded(raw: Option<&raw::Embedded>) -> EmbeddedManager {
         miner: or(&raw.miner, default.miner),
         proof_type: raw.proof_type.as_ref().map_or(default.proof_type, |at| at.value.0),
         epoch: raw.epoch.as_ref().map_or(default.epoch, |at| at.value.0),
+        pieces: raw.pieces.as_ref().map(|at| at.value.clone()),
     }
 }
 

@@ -6,11 +6,15 @@
 
 use super::{
     chain::{Beacon, Chain},
+    deals::Deal,
     sector::{End, Persisted, PreCommit, Proof, Reservation, Sector},
 };
 use crate::{
-    runtime::manager::wire::{Randomness, SectorId, Ticket, WorkerInfo},
-    units::SealProof,
+    runtime::{
+        manager::wire::{Randomness, SectorId, Ticket, WorkerInfo},
+        proofs::FileIdentity,
+    },
+    units::{PieceCid, SealProof},
 };
 use sqlx::{
     ConnectOptions, Connection, Row, Sqlite, SqliteConnection, Transaction,
@@ -57,6 +61,18 @@ const TABLES: [&str; 4] = [
     )",
 ];
 
+/// Made where it is missing, in older databases too: programs that do not know it give no deals, and lose none.
+const DEALS_TABLE: &str = "CREATE TABLE IF NOT EXISTS deals (
+        id BIGINT NOT NULL PRIMARY KEY,
+        file TEXT NOT NULL,
+        bytes BIGINT NOT NULL,
+        modified_ns BIGINT NOT NULL,
+        inode BIGINT NOT NULL,
+        piece_cid TEXT NOT NULL,
+        piece_size BIGINT NOT NULL,
+        sector BIGINT
+    )";
+
 /// Why the database has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -96,6 +112,7 @@ impl Database {
             Some(found) => return Err(DatabaseError::NewerSchema { found }),
             None => create(&mut transaction, Chain::begin(now_ms, epoch_ms)).await?,
         }
+        sqlx::query(DEALS_TABLE).execute(&mut *transaction).await?;
         transaction.commit().await?;
         let mut work = self.begin(now_ms).await?;
         work.set_chain(work.chain.with_epoch_ms(epoch_ms)).await?;
@@ -254,6 +271,51 @@ impl Work<'_> {
             .bind(as_i64("a sector number", sector.id.number)?)
             .execute(&mut *self.transaction)
             .await?;
+        if matches!(sector.end, Some(End::Aborted(_))) {
+            self.give_deals_back(sector.id.number).await?;
+        }
+        Ok(())
+    }
+
+    /// All deals, by number.
+    pub async fn deals(&mut self) -> Result<Vec<Deal>> {
+        let rows = sqlx::query("SELECT * FROM deals ORDER BY id").fetch_all(&mut *self.transaction).await?;
+        rows.iter().map(read_deal).collect()
+    }
+
+    /// Offers the piece that a file is. The number is `deal.id`'s to choose: one that no deal has.
+    pub async fn add_deal(&mut self, deal: &Deal) -> Result<()> {
+        let insert = "INSERT INTO deals (id, file, bytes, modified_ns, inode, piece_cid, piece_size)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        sqlx::query(insert)
+            .bind(as_i64("a deal", deal.id)?)
+            .bind(&deal.file)
+            .bind(as_i64("a file's length", deal.identity.bytes)?)
+            .bind(deal.identity.modified_ns)
+            // Any 64 bits: kept as they are, only compared.
+            .bind(deal.identity.inode as i64)
+            .bind(deal.cid.to_string())
+            .bind(as_i64("a piece's size", deal.size)?)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a deal to a sector.
+    pub async fn take_deal(&mut self, deal: u64, sector: u64) -> Result<()> {
+        sqlx::query("UPDATE deals SET sector = $1 WHERE id = $2")
+            .bind(as_i64("a sector number", sector)?)
+            .bind(as_i64("a deal", deal)?)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn give_deals_back(&mut self, sector: u64) -> Result<()> {
+        sqlx::query("UPDATE deals SET sector = NULL WHERE sector = $1")
+            .bind(as_i64("a sector number", sector)?)
+            .execute(&mut *self.transaction)
+            .await?;
         Ok(())
     }
 
@@ -330,6 +392,25 @@ fn read_sector(row: &SqliteRow) -> Result<Sector> {
         proof: proof.map(|(bytes, sent)| Proof { bytes, sent }),
         end: if finalized { Some(End::Finalized) } else { aborted },
         report: report.transpose()?,
+    })
+}
+
+fn read_deal(row: &SqliteRow) -> Result<Deal> {
+    let id: i64 = row.try_get("id")?;
+    let part = |part: &str| format!("{part} of deal {id}");
+    let number = |column: &str| -> Result<u64> { as_u64(&part(column), row.try_get(column)?) };
+    let cid: String = row.try_get("piece_cid")?;
+    Ok(Deal {
+        id: as_u64("a deal", id)?,
+        file: row.try_get("file")?,
+        identity: FileIdentity {
+            bytes: number("bytes")?,
+            modified_ns: row.try_get("modified_ns")?,
+            inode: row.try_get::<i64, _>("inode")? as u64,
+        },
+        cid: cid.parse::<PieceCid>().map_err(|error| damaged(part("the piece"), error))?,
+        size: number("piece_size")?,
+        sector: row.try_get::<Option<i64>, _>("sector")?.map(|n| as_u64(&part("the sector"), n)).transpose()?,
     })
 }
 

@@ -5,6 +5,8 @@
 //! | `chain` | head, landing, tickets and seeds (pure) |
 //! | `sector` | what is known of a sector and the rules by which it changes (pure) |
 //! | `stores` | room in the persistent stores, a look at persisted files |
+//! | `deals` | which pieces a sector gets (pure) |
+//! | `shelf` | the folder of pieces that are offered as deals |
 //! | `folder` | the private folder and its lock |
 //! | `database` | tables and transactions |
 //!
@@ -14,8 +16,10 @@
 
 mod chain;
 mod database;
+mod deals;
 mod folder;
 mod sector;
+mod shelf;
 mod stores;
 mod summary;
 
@@ -25,20 +29,22 @@ pub use summary::{SectorStatus, SectorSummary};
 use super::{Answer, Call, Manager, ManagerError, wire::*};
 use crate::{
     runtime::{
+        proofs,
         stage::{SealClaim, SectorPaths},
         words::panic_text,
     },
     sys::durable::DurableError,
-    units::SealProof,
+    units::{PieceCid, SealProof},
 };
 use database::{Database, Work};
+use deals::Deal;
 use folder::Folder;
 use sector::{ProofVerdict, Refusal, Reservation, Sector};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Mutex;
@@ -63,6 +69,8 @@ pub struct EmbeddedOptions {
     /// The length of an epoch, from one millisecond to a day.
     pub epoch: Duration,
     pub attached: Vec<AttachedStore>,
+    /// A folder whose files are offered as deals.
+    pub pieces: Option<PathBuf>,
 }
 
 /// A persistent store.
@@ -98,6 +106,8 @@ pub enum EmbeddedError {
     Attached { name: String, reason: &'static str },
     #[error("embedded manager: database {}: {source}", path.display())]
     Database { path: PathBuf, source: DatabaseError },
+    #[error("embedded manager: {0}; set sector_manager.embedded.pieces to a folder, or leave it away")]
+    Pieces(String),
 }
 
 /// The embedded manager. Dropping it closes the database and lets go of the folder.
@@ -109,17 +119,26 @@ pub struct Embedded {
     // Before the folder, so that the connection goes before the lock.
     database: Mutex<Database>,
     chain_id: String,
+    /// Held while the folder of pieces is looked at.
+    stock: Mutex<()>,
+    /// Where the pieces are that were there when it was last looked at.
+    paths: std::sync::Mutex<BTreeMap<PieceCid, PathBuf>>,
     _folder: Folder,
 }
 
 impl Embedded {
     /// Opens the manager in its folder, or makes a new one there.
     pub async fn open(
-        options: EmbeddedOptions,
+        mut options: EmbeddedOptions,
         verify: SealVerifier,
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Result<Self, EmbeddedError> {
         check(&options)?;
+        if let Some(pieces) = &mut options.pieces {
+            let failed =
+                |source| EmbeddedError::Folder { doing: "read the folder of pieces", path: pieces.clone(), source };
+            *pieces = pieces.canonicalize().map_err(failed)?;
+        }
         let folder = Folder::open(&options.path)?;
         let database_path = folder.database()?;
         let epoch_ms = i64::try_from(options.epoch.as_millis()).expect("an epoch is at most a day");
@@ -128,7 +147,15 @@ impl Embedded {
         let mut database = Database::open(&database_path, now_ms, epoch_ms).await.map_err(failed)?;
         let chain_id = chain_id(&mut database, now_ms).await.map_err(failed)?;
         let (database, now) = (Mutex::new(database), Box::new(now));
-        Ok(Self { options, verify, now, database_path, database, chain_id, _folder: folder })
+        let (stock, paths) = (Mutex::default(), std::sync::Mutex::default());
+        let opened = Self { options, verify, now, database_path, database, chain_id, stock, paths, _folder: folder };
+        // Sectors that have deals go on with them before anybody asks for others.
+        match opened.take_stock(false).await {
+            Ok(_) => Ok(opened),
+            Err(Trouble::Database(source)) => Err(opened.unreadable(source)),
+            Err(Trouble::Refused(Refusal(why))) => Err(EmbeddedError::Pieces(why)),
+            Err(Trouble::Unknown(_)) => unreachable!("no sector was asked for"),
+        }
     }
 
     /// Which simulated chain this is, in 64 hexadecimal digits: the same for the life of the database, another for
@@ -190,17 +217,19 @@ impl Embedded {
         Ok(match call {
             Call::StoreBasicInfo { instance } => Answer::StoreBasicInfo(self.store(&instance).map(basic_info)),
             Call::AllocateSector(spec) => Answer::AllocateSector(self.allocate(&spec).await?),
-            Call::AcquireDeals(id, _) => {
-                // Empty sectors only: there is no market in a simulation.
-                self.with_sector(id, |_, _| Ok(Answer::AcquireDeals(None))).await?
-            }
+            Call::AcquireDeals(id, spec) => Answer::AcquireDeals(self.acquire_deals(id, &spec).await?),
             Call::AssignTicket(id) => {
                 let rule = |sector: &mut Sector, work: &Work<'_>| sector.assign_ticket(&work.chain, &work.beacon);
                 Answer::AssignTicket(self.with_sector(id, rule).await?)
             }
             Call::SubmitPreCommit { sector: AllocatedSector { id, proof_type }, info, reset: _ } => {
-                let rule =
-                    |sector: &mut Sector, work: &Work<'_>| Ok(sector.submit_pre_commit(proof_type, &info, &work.chain));
+                let of_deals = self.comm_d_of_deals(id).await?;
+                let rule = |sector: &mut Sector, work: &Work<'_>| match of_deals {
+                    Some(comm_d) if comm_d != info.comm_d => {
+                        Ok(sector::rejected("comm_d is not that of the sector's deals"))
+                    }
+                    _ => Ok(sector.submit_pre_commit(proof_type, &info, &work.chain)),
+                };
                 Answer::SubmitPreCommit(self.with_sector(id, rule).await?)
             }
             Call::PollPreCommitState(id) => {
@@ -271,6 +300,108 @@ impl Embedded {
         let id = work.new_sector(miner, proof_type).await?.id;
         work.commit().await?;
         Ok(Some(AllocatedSector { id, proof_type }))
+    }
+
+    /// The deals of a sector: those that it has, or as many of the free ones as it holds and the worker wants. None
+    /// without any.
+    async fn acquire_deals(&self, id: SectorId, spec: &AcquireDealsSpec) -> Result<Option<Vec<SectorPiece>>, Trouble> {
+        let size = self.with_sector(id, |sector, _| Ok(sector.proof_type.sector_size())).await?;
+        let there = self.take_stock(true).await?;
+        let mut database = self.database.lock().await;
+        let mut work = database.begin(self.now_ms()).await?;
+        let sector = known(&mut work, id).await?;
+        let (taken, free): (Vec<_>, Vec<_>) = work
+            .deals()
+            .await?
+            .into_iter()
+            .filter(|deal| deal.sector.is_none_or(|n| n == id.number))
+            .partition(|deal| deal.sector.is_some());
+        let mut given = deals::choose(&taken, size, &AcquireDealsSpec::default());
+        if given.is_empty() && sector.pre_commit.is_none() {
+            sector.refuse_if_ended()?;
+            let free: Vec<_> = free.into_iter().filter(|deal| there.contains(&deal.id)).collect();
+            given = deals::choose(&free, size, spec);
+            for deal in &given {
+                work.take_deal(deal.id, id.number).await?;
+            }
+        }
+        work.commit().await?;
+        Ok((!given.is_empty()).then(|| deals::answer(&given, size)))
+    }
+
+    /// What comm_d must be of a sector that has deals.
+    async fn comm_d_of_deals(&self, id: SectorId) -> Result<Option<[u8; 32]>, Trouble> {
+        let mut database = self.database.lock().await;
+        let mut work = database.begin(self.now_ms()).await?;
+        let sector = known(&mut work, id).await?;
+        let taken: Vec<Deal> = work.deals().await?.into_iter().filter(|deal| deal.sector == Some(id.number)).collect();
+        work.commit().await?;
+        if taken.is_empty() {
+            return Ok(None);
+        }
+        let size = sector.proof_type.sector_size();
+        let pieces = deals::infos(&deals::choose(&taken, size, &AcquireDealsSpec::default()), size);
+        let comm_d = proofs::comm_d(sector.proof_type, &pieces);
+        Ok(Some(comm_d.map_err(|error| Refusal(format!("comm_d of the sector's deals: {error}")))?))
+    }
+
+    /// Looks at the folder of pieces and says which deals have their file. A file that was not there before is measured
+    /// and offered, once, if `offer`; large ones take minutes.
+    async fn take_stock(&self, offer: bool) -> Result<BTreeSet<u64>, Trouble> {
+        let Some(folder) = self.options.pieces.clone() else { return Ok(BTreeSet::new()) };
+        // Nobody measures a file that another call measures already.
+        let _one = self.stock.lock().await;
+        let looked = folder.clone();
+        let seen = blocking(move || shelf::look(&looked)).await?;
+        let seen = seen.map_err(|error| Refusal(format!("read the folder of pieces {}: {error}", folder.display())))?;
+        let mut deals = self.all_deals().await?;
+        let is_known = |deals: &[Deal], seen: &shelf::Seen| {
+            deals.iter().any(|d| d.file == seen.name && d.identity == seen.identity)
+        };
+        for file in seen.iter().filter(|_| offer) {
+            if is_known(&deals, file) {
+                continue;
+            }
+            let (folder, asked, proof) = (folder.clone(), file.clone(), self.options.proof_type);
+            match blocking(move || shelf::measure(&folder, &asked, proof)).await? {
+                Ok(Some((cid, size))) => {
+                    let id = deals.last().map_or(1, |deal| deal.id + 1);
+                    let (file, identity) = (file.name.clone(), file.identity.clone());
+                    let deal = Deal { id, file, identity, cid, size, sector: None };
+                    tracing::info!(deal = id, file = deal.file, %cid, bytes = size, "offered as a deal");
+                    self.add_deal(&deal).await?;
+                    deals.push(deal);
+                }
+                Ok(None) => tracing::info!(file = file.name, "changed while it was measured: not offered yet"),
+                Err(why) => tracing::warn!(file = file.name, why, "not offered as a deal"),
+            }
+        }
+        deals.retain(|deal| seen.iter().any(|s| s.name == deal.file && s.identity == deal.identity));
+        let there = deals.iter().map(|deal| deal.id).collect();
+        let paths = deals.into_iter().map(|deal| (deal.cid, folder.join(deal.file))).collect();
+        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = paths;
+        Ok(there)
+    }
+
+    async fn all_deals(&self) -> Result<Vec<Deal>, Trouble> {
+        let mut database = self.database.lock().await;
+        let mut work = database.begin(self.now_ms()).await?;
+        let deals = work.deals().await?;
+        work.commit().await?;
+        Ok(deals)
+    }
+
+    async fn add_deal(&self, deal: &Deal) -> Result<(), Trouble> {
+        let mut database = self.database.lock().await;
+        let mut work = database.begin(self.now_ms()).await?;
+        work.add_deal(deal).await?;
+        Ok(work.commit().await?)
+    }
+
+    /// The file of an offered piece. Its bytes are what they were when the folder was last looked at, or another piece's:
+    /// whoever adds them compares.
+    pub fn piece(&self, cid: PieceCid) -> Option<PathBuf> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).get(&cid).cloned()
     }
 
     /// Keeps room for a sector's files. A reservation stays where it is as long as it still serves the question.
