@@ -52,8 +52,14 @@ impl Rig {
             AttachedStore { name: name.into(), path, readonly: false }
         });
         let path = folder.path().join("manager");
-        let options =
-            EmbeddedOptions { path, miner: MINER, proof_type: PROOF_TYPE, epoch: EPOCH, attached: attached.into() };
+        let options = EmbeddedOptions {
+            path,
+            miner: MINER,
+            proof_type: PROOF_TYPE,
+            epoch: EPOCH,
+            attached: attached.into(),
+            rehearsal: false,
+        };
         Self { folder, now_ms: Arc::new(AtomicU64::new(1_700_000_000_000)), asked: Arc::default(), options }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     runtime::{
         manager::embedded,
         proofs::params::{self, ParamsKind},
+        store::scan,
     },
     sys::{Root, cgroup::Cpusets, process},
     units::{CpuList, SealProof, SectorSize},
@@ -32,10 +33,10 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn problem(&mut self, text: String) {
+    pub(super) fn problem(&mut self, text: String) {
         self.problems.push(text);
     }
-    fn warning(&mut self, text: String) {
+    pub(super) fn warning(&mut self, text: String) {
         self.warnings.push(text);
     }
 }
@@ -47,6 +48,7 @@ pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
     processors_of(config, options, host, &mut found);
     if host.here {
         folders(config, &mut found);
+        scanned(config, &mut found);
         static_tree_d(config, &mut found);
         parameters(config, options, &mut found);
     } else {
@@ -75,17 +77,9 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
                 "{key}: enable_deals = true: sectors with deals are not supported in this version; set it to false"
             ));
         }
-        if thread.sealing.verify_after_pc2 {
-            found.problem(format!("{key}: verify_after_pc2 = true: not supported in this version; set it to false"));
-        }
     }
     if config.metrics.enable {
         found.warning("metrics.enable = true: metrics are not served in this version".into());
-    }
-    if !config.worker.scan_persist_stores.is_empty() {
-        found.warning(
-            "worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into(),
-        );
     }
     if !config.worker.local_pieces_dirs.is_empty() || config.sector_manager.piece_token.is_some() {
         found.warning(
@@ -97,10 +91,6 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
         && let Err(error) = embedded::check(&embedded_options(manager))
     {
         found.problem(error.to_string());
-    }
-    if !config.attached.iter().any(|attached| !attached.readonly) {
-        found
-            .problem("attached: no writable store, so finished sectors have nowhere to go; add an [[attached]]".into());
     }
     if !config.processors.sealing_daemons.is_empty() {
         found.problem("processors.sealing_daemons: not supported in this version; remove the tables".into());
@@ -218,6 +208,24 @@ fn folders(config: &WorkerConfig, found: &mut Findings) {
     }
 }
 
+/// Without a named store that takes sectors, one has to be found.
+fn scanned(config: &WorkerConfig, found: &mut Findings) {
+    let patterns = &config.worker.scan_persist_stores;
+    let writable = config.attached.iter().any(|attached| !attached.readonly);
+    match scan::scan(patterns) {
+        Err(error) => found.problem(error.to_string()),
+        Ok(stores) if !writable && stores.iter().all(|store| store.readonly) => found.problem(format!(
+            "no writable store, so finished sectors have nowhere to go: no [[attached]] is one, and of the {} stores that \
+             worker.scan_persist_stores leads to none is",
+            stores.len()
+        )),
+        Ok(stores) if stores.is_empty() && !patterns.is_empty() => {
+            found.warning("worker.scan_persist_stores: no folder with a sectorstore.json was found".into());
+        }
+        Ok(_) => {}
+    }
+}
+
 fn static_tree_d(config: &WorkerConfig, found: &mut Findings) {
     for (size, path) in &config.processors.static_tree_d {
         let expected = size.tree_d_bytes();
@@ -231,6 +239,9 @@ fn static_tree_d(config: &WorkerConfig, found: &mut Findings) {
 }
 
 fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
+    if options.rehearsal.is_some() {
+        return;
+    }
     match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
             let size = embedded.proof_type.sector_size();
@@ -263,7 +274,8 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
 /// Keys that nobody has looked at yet are read before a remote manager is asked for work. Not part of `check`: it
 /// takes a while and remembers what it found on the disk.
 pub(super) fn unlooked_parameters(config: &WorkerConfig, options: &Options) -> Result<(), String> {
-    if options.allow_local_params || matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_)) {
+    let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
+    if options.allow_local_params || options.rehearsal.is_some() || embedded {
         return Ok(());
     }
     for size in SectorSize::ALL {

@@ -12,6 +12,7 @@ use crate::{
     runtime::{
         limit::{Room, Rules},
         processor::{
+            Perform,
             child::{Plan, Prepare},
             pool::Pool,
             protocol::{ENV_CPUSET, ENV_GROUP, ENV_NODE},
@@ -77,6 +78,8 @@ struct Here<'a> {
     /// Our own number.
     pid: u32,
     allow_unpinned: bool,
+    /// What our own processors are told beside their stage.
+    more_args: Vec<String>,
     /// Where programs are that are named without a folder.
     path: Option<std::ffi::OsString>,
 }
@@ -93,7 +96,7 @@ fn describe(
         None => here.program.to_owned(),
         Some(bin) => process::find_program(bin, here.path.as_deref()).ok_or_else(|| no_program(bin))?,
     };
-    let own_args = || vec!["processor".to_owned(), stage.to_string()];
+    let own_args = || [vec!["processor".to_owned(), stage.to_string()], here.more_args.clone()].concat();
     let mut env = processor.envs.clone();
     let mut cgroup = None;
     if let Some(cpus) = &processor.cgroup.cpuset {
@@ -131,7 +134,14 @@ pub(super) fn no_program(bin: &Path) -> String {
 /// Every child that did not become ready; the others have been stopped again.
 pub fn start(processors: &Processors, options: &Options) -> Result<Pool, DaemonError> {
     let plans = if started(processors).next().is_some() { plans(processors, options)? } else { Vec::new() };
-    Pool::start(rules(processors), Box::new(execute::perform), plans).map_err(DaemonError::Processors)
+    let perform: Box<Perform> = match &options.rehearsal {
+        None => Box::new(execute::perform),
+        Some(rehearsal) => {
+            let performer = rehearsal.performer();
+            Box::new(move |task| performer(task))
+        }
+    };
+    Pool::start(rules(processors), perform, plans).map_err(DaemonError::Processors)
 }
 
 fn plans(processors: &Processors, options: &Options) -> Result<Vec<Plan>, DaemonError> {
@@ -142,6 +152,7 @@ fn plans(processors: &Processors, options: &Options) -> Result<Vec<Plan>, Daemon
         program: &options.program,
         pid: std::process::id(),
         allow_unpinned: options.allow_unpinned,
+        more_args: options.rehearsal.as_ref().map_or_else(Vec::new, |rehearsal| rehearsal.args().into()),
         path: env::var_os("PATH"),
     };
     let mut plans = Vec::new();
@@ -289,7 +300,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn here(program: &Path) -> Here<'_> {
-        Here { program, pid: 4711, allow_unpinned: false, path: None }
+        Here { program, pid: 4711, allow_unpinned: false, more_args: Vec::new(), path: None }
     }
 
     #[test]

@@ -18,6 +18,7 @@
 pub mod bridge;
 pub mod embedded;
 pub mod remote;
+pub mod served;
 pub mod wire;
 
 use std::future::Future;

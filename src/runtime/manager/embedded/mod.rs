@@ -25,6 +25,7 @@ pub use summary::{SectorStatus, SectorSummary};
 use super::{Answer, Call, Manager, ManagerError, wire::*};
 use crate::{
     runtime::{
+        processor::rehearse,
         stage::{SealClaim, SectorPaths},
         words::panic_text,
     },
@@ -35,7 +36,7 @@ use database::{Database, Work};
 use folder::Folder;
 use sector::{ProofVerdict, Refusal, Reservation, Sector};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
     sync::Arc,
@@ -63,6 +64,23 @@ pub struct EmbeddedOptions {
     /// The length of an epoch, from one millisecond to a day.
     pub epoch: Duration,
     pub attached: Vec<AttachedStore>,
+    /// Proofs are those of a rehearsal, and only those. What begins so stays so.
+    pub rehearsal: bool,
+}
+
+/// The key of a store's description that names the simulated chain: what `Embedded::chain_id` says.
+pub const META_CHAIN: &str = "damocles.chain";
+/// What a rehearsal's chain id begins with.
+const REHEARSAL: &str = "rehearsal:";
+
+/// Whether a chain is a rehearsal's.
+pub fn is_rehearsal(chain: &str) -> bool {
+    chain.starts_with(REHEARSAL)
+}
+
+/// The verifier of a rehearsal: it says yes to what a rehearsed c2 answers, and to nothing else.
+pub fn rehearsed_proofs_only() -> SealVerifier {
+    Arc::new(|_, proof| Ok(proof == rehearse::PROOF))
 }
 
 /// A persistent store.
@@ -96,6 +114,13 @@ pub enum EmbeddedError {
     Epoch(Duration),
     #[error("embedded manager: attached store {name:?}: {reason}")]
     Attached { name: String, reason: &'static str },
+    #[error(
+        "embedded manager: {} {}: give {} a folder of its own",
+        path.display(),
+        if *rehearsal { "holds sectors with real proofs, and this is a rehearsal" } else { "holds a rehearsal, whose proofs prove nothing" },
+        if *rehearsal { "the rehearsal" } else { "real sectors" }
+    )]
+    Rehearsal { path: PathBuf, rehearsal: bool },
     #[error("embedded manager: database {}: {source}", path.display())]
     Database { path: PathBuf, source: DatabaseError },
 }
@@ -120,19 +145,22 @@ impl Embedded {
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Result<Self, EmbeddedError> {
         check(&options)?;
-        let folder = Folder::open(&options.path)?;
+        let folder = Folder::open(&options.path, options.rehearsal)?;
         let database_path = folder.database()?;
         let epoch_ms = i64::try_from(options.epoch.as_millis()).expect("an epoch is at most a day");
         let failed = |source| EmbeddedError::Database { path: database_path.clone(), source };
         let now_ms = unix_ms(now());
         let mut database = Database::open(&database_path, now_ms, epoch_ms).await.map_err(failed)?;
-        let chain_id = chain_id(&mut database, now_ms).await.map_err(failed)?;
+        let mut chain_id = chain_id(&mut database, now_ms).await.map_err(failed)?;
+        if options.rehearsal {
+            chain_id.insert_str(0, REHEARSAL);
+        }
         let (database, now) = (Mutex::new(database), Box::new(now));
         Ok(Self { options, verify, now, database_path, database, chain_id, _folder: folder })
     }
 
     /// Which simulated chain this is, in 64 hexadecimal digits: the same for the life of the database, another for
-    /// every other database but a copy of this one. A sector's tickets, seeds and number mean something on its own chain only.
+    /// every other database but a copy of this one; a rehearsal's says that it is one. A sector's tickets, seeds and number mean something on its own chain only.
     pub fn chain_id(&self) -> String {
         self.chain_id.clone()
     }
@@ -186,9 +214,18 @@ impl Embedded {
         self.options.attached.iter().find(|store| store.name == name)
     }
 
+    /// With what else a daemon of ours wants to know of its manager; others pass over it.
+    fn basic_info(&self, store: &AttachedStore) -> StoreBasicInfo {
+        let path = store.path.to_str().expect("paths of attached stores are checked when the manager is opened");
+        let meta = BTreeMap::from([(META_CHAIN.to_owned(), self.chain_id.clone())]);
+        StoreBasicInfo { name: store.name.clone(), path: path.to_owned(), meta: Some(meta) }
+    }
+
     async fn answer(&self, call: Call) -> Result<Answer, Trouble> {
         Ok(match call {
-            Call::StoreBasicInfo { instance } => Answer::StoreBasicInfo(self.store(&instance).map(basic_info)),
+            Call::StoreBasicInfo { instance } => {
+                Answer::StoreBasicInfo(self.store(&instance).map(|store| self.basic_info(store)))
+            }
             Call::AllocateSector(spec) => Answer::AllocateSector(self.allocate(&spec).await?),
             Call::AcquireDeals(id, _) => {
                 // Empty sectors only: there is no market in a simulation.
@@ -288,7 +325,7 @@ impl Embedded {
         let serves = |it: &&Reservation| it.bytes >= bytes && (candidates.is_empty() || candidates.contains(&it.store));
         let kept = sector.reservation.as_ref().filter(serves).and_then(|it| self.store(&it.store));
         if let Some(store) = kept {
-            let info = basic_info(store);
+            let info = self.basic_info(store);
             work.commit().await?;
             return Ok(Some(info));
         }
@@ -300,7 +337,7 @@ impl Embedded {
             work.save(&sector).await?;
         }
         work.commit().await?;
-        Ok(picked.map(basic_info))
+        Ok(picked.map(|store| self.basic_info(store)))
     }
 
     async fn submit_persisted(&self, id: SectorId, instance: &str, is_upgrade: bool) -> Result<bool, Trouble> {
@@ -434,11 +471,6 @@ pub fn check(options: &EmbeddedOptions) -> Result<(), EmbeddedError> {
         }
     }
     Ok(())
-}
-
-fn basic_info(store: &AttachedStore) -> StoreBasicInfo {
-    let path = store.path.to_str().expect("paths of attached stores are checked when the manager is opened");
-    StoreBasicInfo { name: store.name.clone(), path: path.to_owned(), meta: None }
 }
 
 /// Before 1970 the chain stands still.
