@@ -54,6 +54,7 @@
 //! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
 //! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
+//! | `CID` and `CID.car` in FOLDERS of `worker.local_pieces_dirs`, files of `[sector_manager.embedded] pieces` | `daemon`, `manager`, `processor` | read |
 //! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
 //! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N |
@@ -68,9 +69,9 @@
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //!
 //! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `TMPDIR`, `PATH` and
-//! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*` and `VENUS_WORKER_NUMA_PREFERRED` (`processor`),
+//! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*`, `VENUS_WORKER_NUMA_PREFERRED` and `PIECE_FETCHER_TOKEN` (`processor`),
 //! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1) and `RUST_LOG` (`daemon`, `processor`). The network is used by
-//! `params fetch` (the gateway) and by `daemon` with a remote manager.
+//! `params fetch` (the gateway), by `daemon` with a remote manager and its add_pieces processors, and by `manager`, which listens.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;

@@ -3,7 +3,7 @@
 use super::{Exit, Io};
 use crate::{
     machine::Machine,
-    runtime::daemon::{self, CrashPoint, Ending, Findings, Host, Options, SectorReport, StopFlag},
+    runtime::daemon::{self, CrashPoint, Ending, Findings, Host, Options, Rehearsal, SectorReport, StopFlag},
     units::HumanDuration,
     worker_config::{self, Diagnosis, Loaded},
 };
@@ -57,6 +57,9 @@ pub struct Args {
     /// Kill this process at a place of the journal: before:STATE, after:STATE or started:STAGE (embedded manager only)
     #[arg(long, value_name = "PLACE", hide_short_help = true)]
     crash_at: Option<CrashPoint>,
+    /// Pretend every stage, with a manager that pretends too: sleep=20ms,… (for tests)
+    #[arg(long, value_name = "SCRIPT", hide = true)]
+    rehearse: Option<Rehearsal>,
 }
 
 /// What `--check --json` prints.
@@ -81,6 +84,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
         allow_local_params: args.allow_local_params,
         grace: args.grace.0,
         crash: args.crash_at.clone(),
+        rehearsal: args.rehearse.clone(),
     };
     let mut findings = daemon::check(&loaded.config, &options, Host { machine: &machine, here });
     findings.warnings.splice(0..0, loaded.warnings.iter().map(ToString::to_string));
@@ -166,6 +170,7 @@ fn print_sector(report: &SectorReport, json: bool, out: &mut dyn Write) -> Resul
     let seconds = PIPELINE.iter().filter_map(|stage| Some(format!("{stage} {:.2}", report.seconds.get(*stage)?)));
     writeln!(out, "  seconds  {}", seconds.collect::<Vec<_>>().join(", "))?;
     match &report.refusal {
+        None if report.rehearsal => writeln!(out, "  proof    rehearsed, which proves nothing")?,
         None => writeln!(out, "  proof    {} bytes, proof verified", report.proof_bytes)?,
         Some(reason) => writeln!(out, "  proof    not verified: {reason}")?,
     }

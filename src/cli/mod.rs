@@ -9,6 +9,7 @@ pub mod hwinfo;
 pub mod hwinfo_cpuset;
 pub mod launch;
 pub mod man;
+pub mod manager;
 pub mod params;
 pub mod plan;
 mod plan_fleet;
@@ -68,6 +69,7 @@ pub enum WorkerCommand {
     Processor(processor::Args),
     #[command(hide = true)]
     Launch(launch::Args),
+    Manager(manager::Args),
     Params(params::Args),
     Store(store::Args),
     Completions(completions::Args),
@@ -97,6 +99,7 @@ pub fn worker_main() -> ExitCode {
         WorkerCommand::Daemon(args) => daemon::run(args, io),
         WorkerCommand::Processor(args) => processor::run(args, io),
         WorkerCommand::Launch(args) => launch::run(args, io),
+        WorkerCommand::Manager(args) => manager::run(args, io),
         WorkerCommand::Params(args) => params::run(args, io),
         WorkerCommand::Store(args) => store::run(args, io),
         WorkerCommand::Completions(args) => completions::run::<WorkerCli>(args, io),

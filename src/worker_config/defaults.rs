@@ -50,6 +50,12 @@ impl Default for Metrics {
     }
 }
 
+impl Default for ServedManager {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 1789).into(), token_file: None }
+    }
+}
+
 impl RemoteManager {
     /// The manager at a multiaddr or a URL.
     ///

@@ -37,6 +37,30 @@ pub struct Loaded {
     pub warnings: Vec<Diagnosis>,
 }
 
+/// A served manager's configuration, and what its writer should know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedManager {
+    pub config: ManagerConfig,
+    pub warnings: Vec<Diagnosis>,
+}
+
+/// Reads what `damocles-worker manager` is told: a file of its own, or the damocles-worker.toml of a daemon.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn parse_manager(text: &str) -> Result<LoadedManager, Problems> {
+    let mut log = Log::default();
+    let config = tree::parse(text, &mut log).map(|root| {
+        let raw = raw::Config::read_manager(&root, &mut log);
+        lower::manager_config(&raw, &mut log)
+    });
+    let (problems, warnings) = log.into_sorted();
+    match config {
+        Some(config) if problems.is_empty() => Ok(LoadedManager { config, warnings }),
+        _ => Err(Problems { problems, warnings }),
+    }
+}
+
 /// Reads a whole damocles-worker.toml.
 ///
 /// # Errors

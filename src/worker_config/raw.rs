@@ -57,6 +57,14 @@ pub(super) struct SectorManager {
     pub headers: Vec<Entry<Secret>>,
     pub piece_token: Option<At<Secret>>,
     pub embedded: Option<Embedded>,
+    /// Read by `damocles-worker manager`; a daemon knows that it may be there.
+    pub served: Served,
+}
+
+#[derive(Default)]
+pub(super) struct Served {
+    pub listen: Option<At<SocketAddr>>,
+    pub token_file: Option<At<PathBuf>>,
 }
 
 pub(super) struct Embedded {
@@ -145,6 +153,23 @@ impl Config {
         })
         .unwrap_or_default()
     }
+
+    /// Reads what a manager is told: its own tables, and the stores. The tables that only a daemon reads may be there,
+    /// so that one file can serve both.
+    pub fn read_manager(root: &Value, log: &mut Log) -> Self {
+        Section::read(root, Place::default(), log, "a table", |s| {
+            s.known(&["metrics", "sealing", "sealing_thread", "processors"]);
+            Self {
+                worker: s.table("worker", Worker::read).unwrap_or_default(),
+                sector_manager: s.table("sector_manager", SectorManager::read).unwrap_or_default(),
+                has_attached: s.has("attached") || s.has("remote_store"),
+                attached: s.tables("attached", Attached::read).map_or_else(Vec::new, |at| at.value),
+                remote_store: s.table_or_tables("remote_store", Attached::read),
+                ..Self::default()
+            }
+        })
+        .unwrap_or_default()
+    }
 }
 
 impl Worker {
@@ -181,6 +206,9 @@ impl SectorManager {
             headers,
             piece_token,
             embedded: s.table("embedded", Embedded::read),
+            served: s
+                .table("served", |s| Served { listen: s.get("listen"), token_file: s.get("token_file") })
+                .unwrap_or_default(),
         }
     }
 }

@@ -101,6 +101,11 @@ impl<'t, 'l> Section<'t, 'l> {
         Some((value, self.place.key(key)))
     }
 
+    /// Somebody else reads these keys: they are not unknown.
+    pub fn known(&mut self, keys: &[&'static str]) {
+        self.asked.extend_from_slice(keys);
+    }
+
     /// Whether `key` is written here, readable or not.
     pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, _)| name == key)

@@ -94,6 +94,25 @@ pub struct EmbeddedManager {
     pub pieces: Option<PathBuf>,
 }
 
+/// What `damocles-worker manager` is told: the embedded manager, and where it is served.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ManagerConfig {
+    pub embedded: EmbeddedManager,
+    pub served: ServedManager,
+    pub attached: Vec<Attached>,
+    /// Folders searched for persistent stores at start.
+    pub scan_persist_stores: Vec<PathBuf>,
+}
+
+/// `[sector_manager.served]`: where `damocles-worker manager` listens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServedManager {
+    /// Default 127.0.0.1:1789.
+    pub listen: SocketAddr,
+    /// The file of the token that other hosts need for changes.
+    pub token_file: Option<PathBuf>,
+}
+
 /// `[sealing]` and, merged over it, `sealing.*` of a thread.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sealing {

@@ -54,15 +54,25 @@ fn placement_that_cannot_be_applied_is_refused_unless_it_may_be_lost() {
 }
 
 #[test]
-fn deals_are_refused_until_they_can_be_sealed() {
+fn deals_that_nobody_can_give_are_told_before_the_start() {
     let bench = Bench::new("StackedDrg2KiBV1_1");
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
-    fs::write(bench.path("worker.toml"), config.replace("[sealing]", "[sealing]\nenable_deals = true")).unwrap();
-    let output = bench.run(&["--json", "--check"]);
-    assert_eq!(output.status.code(), Some(2));
-    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(verdict["accepted"], false);
-    assert!(verdict["problems"][0].as_str().unwrap().contains("enable_deals = true"), "{verdict}");
+    let with = |pieces: &str| {
+        let config = config.replace("[sealing]", "[sealing]\nenable_deals = true");
+        fs::write(bench.path("worker.toml"), config.replace("path = \"./manager\"", pieces)).unwrap();
+        let output = bench.run(&["--json", "--check"]);
+        let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), verdict)
+    };
+    let (code, verdict) = with("path = \"./manager\"");
+    assert_eq!(code, Some(0));
+    assert!(
+        verdict["warnings"].to_string().contains("has no deals without sector_manager.embedded.pieces"),
+        "{verdict}"
+    );
+    let (code, verdict) = with("pieces = \"./nowhere\"");
+    assert_eq!(code, Some(2));
+    assert!(verdict["problems"][0].as_str().unwrap().contains("\"./nowhere\": is no folder"), "{verdict}");
 }
 
 #[test]

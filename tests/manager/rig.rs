@@ -59,6 +59,7 @@ impl Rig {
             epoch: EPOCH,
             attached: attached.into(),
             pieces: None,
+            rehearsal: false,
         };
         Self { folder, now_ms: Arc::new(AtomicU64::new(1_700_000_000_000)), asked: Arc::default(), options }
     }

@@ -1,10 +1,11 @@
-//! The proofs room on real sectors: the whole way of 2 KiB, pc2 after a crash at 8 MiB, and the parameters.
+//! The proofs room on real sectors: the whole way of 2 KiB, without deals and with, pc2 after a crash at 8 MiB, and the parameters.
 //!
 //! c2 needs the 2 KiB parameters (`damocles-worker params fetch|generate --sector-size 2KiB`). Without them
 //! the tests still go as far as c1 and say on stderr what they left out.
 
 mod command;
 mod crash;
+mod deals;
 mod fetching;
 mod gateway;
 mod layers;

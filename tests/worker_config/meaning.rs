@@ -36,7 +36,8 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(intervals, [30, 60, 180].map(HumanDuration::secs));
     let Processor { stable_wait, auto_restart, inherit_envs, concurrent, .. } = Processor::default();
     assert_eq!((stable_wait, auto_restart, inherit_envs, concurrent), (HumanDuration::secs(5), true, true, None));
-    let EmbeddedManager { miner, proof_type, epoch, .. } = EmbeddedManager::default();
+    let EmbeddedManager { miner, proof_type, epoch, pieces, .. } = EmbeddedManager::default();
+    assert_eq!(pieces, None);
     assert_eq!(
         (miner, proof_type.to_string(), epoch),
         (1000, "StackedDrg2KiBV1_1".to_owned(), HumanDuration::secs(30))

@@ -9,10 +9,11 @@ use crate::{
     runtime::{
         manager::embedded,
         proofs::params::{self, ParamsKind},
+        store::scan,
     },
     sys::{Root, cgroup::Cpusets, process},
     units::{CpuList, SealProof, SectorSize},
-    worker_config::{Processor, RpcClient, StageName, WorkerConfig},
+    worker_config::{EmbeddedManager, Processor, RpcClient, StageName, WorkerConfig},
 };
 use serde::Serialize;
 
@@ -32,10 +33,10 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn problem(&mut self, text: String) {
+    pub(super) fn problem(&mut self, text: String) {
         self.problems.push(text);
     }
-    fn warning(&mut self, text: String) {
+    pub(super) fn warning(&mut self, text: String) {
         self.warnings.push(text);
     }
 }
@@ -47,6 +48,7 @@ pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
     processors_of(config, options, host, &mut found);
     if host.here {
         folders(config, &mut found);
+        scanned(config, &mut found);
         static_tree_d(config, &mut found);
         pieces(config, &mut found);
         parameters(config, options, &mut found);
@@ -69,28 +71,13 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
             "--crash-at kills the daemon on purpose: only with sector_manager.rpc_client.addr = \"embedded\"".into(),
         );
     }
-    for (index, thread) in config.sealing_thread.iter().enumerate() {
-        let key = format!("sealing_thread[{index}] ({})", thread.location.display());
-        if thread.sealing.verify_after_pc2 {
-            found.problem(format!("{key}: verify_after_pc2 = true: not supported in this version; set it to false"));
-        }
-    }
     if config.metrics.enable {
         found.warning("metrics.enable = true: metrics are not served in this version".into());
-    }
-    if !config.worker.scan_persist_stores.is_empty() {
-        found.warning(
-            "worker.scan_persist_stores: not searched in this version; name each store under [[attached]]".into(),
-        );
     }
     if let RpcClient::Embedded(manager) = &config.sector_manager.rpc_client
         && let Err(error) = embedded::check(&embedded_options(manager))
     {
         found.problem(error.to_string());
-    }
-    if !config.attached.iter().any(|attached| !attached.readonly) {
-        found
-            .problem("attached: no writable store, so finished sectors have nowhere to go; add an [[attached]]".into());
     }
     if !config.processors.sealing_daemons.is_empty() {
         found.problem("processors.sealing_daemons: not supported in this version; remove the tables".into());
@@ -218,19 +205,40 @@ fn pieces(config: &WorkerConfig, found: &mut Findings) {
         }
     }
     if let RpcClient::Embedded(manager) = &config.sector_manager.rpc_client {
-        match &manager.pieces {
-            Some(folder) if !folder.is_dir() => found.problem(format!(
-                "sector_manager.embedded.pieces = {:?}: is no folder: make it, or leave the key away",
-                folder.display()
-            )),
-            None if wanted => found.warning(
+        found.problems.extend(piece_folder(manager));
+        if wanted && manager.pieces.is_none() {
+            found.warning(
                 "enable_deals = true: the embedded manager has no deals without sector_manager.embedded.pieces".into(),
-            ),
-            _ => {}
+            );
         }
     }
     if !wanted && (!config.worker.local_pieces_dirs.is_empty() || config.sector_manager.piece_token.is_some()) {
         found.warning("worker.local_pieces_dirs, sector_manager.piece_token: no thread has enable_deals = true".into());
+    }
+}
+
+/// What is wrong with the folder that an embedded manager is to take its deals from.
+pub(super) fn piece_folder(manager: &EmbeddedManager) -> Option<String> {
+    let folder = manager.pieces.as_ref().filter(|folder| !folder.is_dir())?;
+    let shown = folder.display();
+    Some(format!("sector_manager.embedded.pieces = {shown:?}: is no folder: make it, or leave the key away"))
+}
+
+/// Without a named store that takes sectors, one has to be found.
+fn scanned(config: &WorkerConfig, found: &mut Findings) {
+    let patterns = &config.worker.scan_persist_stores;
+    let writable = config.attached.iter().any(|attached| !attached.readonly);
+    match scan::scan(patterns) {
+        Err(error) => found.problem(error.to_string()),
+        Ok(stores) if !writable && stores.iter().all(|store| store.readonly) => found.problem(format!(
+            "no writable store, so finished sectors have nowhere to go: no [[attached]] is one, and of the {} stores that \
+             worker.scan_persist_stores leads to none is",
+            stores.len()
+        )),
+        Ok(stores) if stores.is_empty() && !patterns.is_empty() => {
+            found.warning("worker.scan_persist_stores: no folder with a sectorstore.json was found".into());
+        }
+        Ok(_) => {}
     }
 }
 
@@ -247,6 +255,9 @@ fn static_tree_d(config: &WorkerConfig, found: &mut Findings) {
 }
 
 fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
+    if options.rehearsal.is_some() {
+        return;
+    }
     match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
             let size = embedded.proof_type.sector_size();
@@ -279,7 +290,8 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
 /// Keys that nobody has looked at yet are read before a remote manager is asked for work. Not part of `check`: it
 /// takes a while and remembers what it found on the disk.
 pub(super) fn unlooked_parameters(config: &WorkerConfig, options: &Options) -> Result<(), String> {
-    if options.allow_local_params || matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_)) {
+    let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
+    if options.allow_local_params || options.rehearsal.is_some() || embedded {
         return Ok(());
     }
     for size in SectorSize::ALL {

@@ -13,6 +13,7 @@ use crate::{
         limit::{Room, Rules},
         pieces::{ENV_TOKEN, Fetch},
         processor::{
+            Perform,
             child::{Plan, Prepare},
             pool::Pool,
             protocol::{ENV_CPUSET, ENV_GROUP, ENV_NODE},
@@ -78,6 +79,8 @@ struct Here<'a> {
     /// Our own number.
     pid: u32,
     allow_unpinned: bool,
+    /// What our own processors are told beside their stage.
+    more_args: Vec<String>,
     /// Where programs are that are named without a folder.
     path: Option<std::ffi::OsString>,
     piece_token: Option<&'a str>,
@@ -95,7 +98,7 @@ fn describe(
         None => here.program.to_owned(),
         Some(bin) => process::find_program(bin, here.path.as_deref()).ok_or_else(|| no_program(bin))?,
     };
-    let own_args = || vec!["processor".to_owned(), stage.to_string()];
+    let own_args = || [vec!["processor".to_owned(), stage.to_string()], here.more_args.clone()].concat();
     let mut env = processor.envs.clone();
     if let (Stage::AddPieces, Some(token)) = (stage, here.piece_token) {
         // As the field's daemon tells it, in the environment, which others than its user and root cannot read.
@@ -139,7 +142,13 @@ pub fn start(processors: &Processors, piece_token: Option<&str>, options: &Optio
     let plans =
         if started(processors).next().is_some() { plans(processors, piece_token, options)? } else { Vec::new() };
     let fetch = Fetch::new(piece_token.map(str::to_owned));
-    let perform = Box::new(move |task| execute::perform(task, &fetch));
+    let perform: Box<Perform> = match &options.rehearsal {
+        None => Box::new(move |task| execute::perform(task, &fetch)),
+        Some(rehearsal) => {
+            let performer = rehearsal.performer();
+            Box::new(move |task| performer(task))
+        }
+    };
     Pool::start(rules(processors), perform, plans).map_err(DaemonError::Processors)
 }
 
@@ -151,6 +160,7 @@ fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) 
         program: &options.program,
         pid: std::process::id(),
         allow_unpinned: options.allow_unpinned,
+        more_args: options.rehearsal.as_ref().map_or_else(Vec::new, |rehearsal| rehearsal.args().into()),
         path: env::var_os("PATH"),
         piece_token,
     };
@@ -299,7 +309,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn here(program: &Path) -> Here<'_> {
-        Here { program, pid: 4711, allow_unpinned: false, path: None, piece_token: None }
+        Here { program, pid: 4711, allow_unpinned: false, more_args: Vec::new(), path: None, piece_token: None }
     }
 
     #[test]

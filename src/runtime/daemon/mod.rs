@@ -15,14 +15,19 @@ mod children;
 mod crash;
 mod execute;
 mod parts;
+mod rehearsal;
 mod report;
+mod served;
+mod stores;
 mod threads;
 
 pub use check::{Findings, Host, check};
 pub use children::start as start_processors;
 pub use crash::CrashPoint;
 pub use execute::perform;
+pub use rehearsal::Rehearsal;
 pub use report::SectorReport;
+pub use served::{Listening, check_manager, serve_manager};
 
 use super::{
     sector::Failure,
@@ -57,6 +62,8 @@ pub struct Options {
     pub grace: Duration,
     /// Where to kill this process: for crash tests, with the embedded manager only.
     pub crash: Option<CrashPoint>,
+    /// Pretend, with a manager that pretends too.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 /// How the daemon ended.

@@ -1,25 +1,23 @@
 //! Builds what all sealing threads share: manager, executor, stores, the name this worker goes by.
 
-use super::{DaemonError, Options, StopFlag, threads::Status};
+use super::{DaemonError, Options, StopFlag, served, stores, threads::Status};
 use crate::{
     runtime::{
         manager::{
-            Answer, Call, Manager, ManagerError, SectorManager,
+            Answer, Call, ManagerError, SectorManager,
             bridge::Bridge,
-            embedded::{AttachedStore, Embedded, EmbeddedOptions},
+            embedded::{Embedded, EmbeddedOptions},
             remote::Remote,
-            wire::{StoreBasicInfo, WorkerInfo},
+            wire::WorkerInfo,
         },
         pieces::{AskManager, Pieces, url_at},
         processor::Executor,
-        proofs,
         stage::PieceFile,
         worker::{Clock, Hooks, NoHooks, Parts, PersistentStore},
     },
     worker_config::{EmbeddedManager, RpcClient, WorkerConfig},
 };
 use std::{
-    fs,
     net::{SocketAddr, ToSocketAddrs, UdpSocket},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -42,21 +40,20 @@ pub(super) fn build(
     runtime: &Runtime,
     executor: Arc<dyn Executor>,
 ) -> Result<Parts, DaemonError> {
-    let embedded = matches!(config.sector_manager.rpc_client, RpcClient::Embedded(_));
-    let stores = attach(config, embedded)?;
+    let stores = attached(config)?;
     let (manager, chain, ask): (Arc<dyn SectorManager>, _, AskManager) = match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
-            let manager = Arc::new(runtime.block_on(open_embedded(embedded, &stores))?);
+            let manager = Arc::new(runtime.block_on(open_embedded(embedded, &stores, options))?);
             let (chain, has) = (manager.chain_id(), manager.clone());
             let ask: AskManager = Box::new(move |cid| has.piece(cid).map(PieceFile::Local));
             (Arc::new(Bridge::new(manager, runtime.handle().clone())), Some(chain), ask)
         }
         RpcClient::Remote(remote) => {
             let manager = Remote::new(&remote.url, &remote.headers).map_err(|e| DaemonError::Manager(e.to_string()))?;
-            known_stores(runtime, &manager, &stores)?;
+            let chain = stores::known(runtime, &manager, &stores, options)?;
             let url = remote.url.clone();
             let ask: AskManager = Box::new(move |cid| Some(PieceFile::Url(url_at(&url, cid))));
-            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), None, ask)
+            (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), chain, ask)
         }
     };
     let hooks: Arc<dyn Hooks> = match options.crash.clone() {
@@ -76,22 +73,13 @@ pub(super) fn build(
     })
 }
 
-/// The attached stores with absolute paths. With the embedded manager a missing folder is made; with a real one
-/// it may be a disk that is not mounted, and writing beneath its mount point would fill the wrong disk.
-fn attach(config: &WorkerConfig, embedded: bool) -> Result<Vec<PersistentStore>, DaemonError> {
-    let mut stores = Vec::new();
-    for attached in &config.attached {
-        let location = &attached.location;
-        let refuse = |what: String| DaemonError::Attached(format!("attached store {}: {what}", location.display()));
-        if embedded {
-            fs::create_dir_all(location).map_err(|e| refuse(format!("make the folder: {e}")))?;
-        }
-        let path = fs::canonicalize(location)
-            .map_err(|e| refuse(format!("{e}: mount the disk, or make the folder if it is meant to be empty")))?;
-        let name = attached.name.clone().unwrap_or_else(|| path.to_string_lossy().into_owned());
-        stores.push(PersistentStore { name, path, readonly: attached.readonly });
-    }
-    Ok(stores)
+/// The persistent stores that the configuration leads to.
+fn attached(config: &WorkerConfig) -> Result<Vec<PersistentStore>, DaemonError> {
+    let (ours, miner) = match &config.sector_manager.rpc_client {
+        RpcClient::Embedded(embedded) => (true, Some(embedded.miner)),
+        RpcClient::Remote(_) => (false, None),
+    };
+    stores::attach(&config.attached, &config.worker.scan_persist_stores, ours, miner)
 }
 
 /// The embedded manager's options as far as the configuration alone decides them.
@@ -103,40 +91,19 @@ pub(super) fn embedded_options(config: &EmbeddedManager) -> EmbeddedOptions {
         epoch: config.epoch.0,
         attached: Vec::new(),
         pieces: config.pieces.clone(),
+        rehearsal: false,
     }
 }
 
-async fn open_embedded(config: &EmbeddedManager, stores: &[PersistentStore]) -> Result<Embedded, DaemonError> {
-    let attached = |store: &PersistentStore| AttachedStore {
-        name: store.name.clone(),
-        path: store.path.clone(),
-        readonly: store.readonly,
-    };
-    let options = EmbeddedOptions { attached: stores.iter().map(attached).collect(), ..embedded_options(config) };
-    let verify = Arc::new(|claim: &_, proof: &[u8]| proofs::verify_seal(claim, proof).map_err(|e| e.to_string()));
+async fn open_embedded(
+    config: &EmbeddedManager,
+    stores: &[PersistentStore],
+    options: &Options,
+) -> Result<Embedded, DaemonError> {
+    let rehearsal = options.rehearsal.is_some();
+    let options = EmbeddedOptions { attached: stores::for_manager(stores), rehearsal, ..embedded_options(config) };
     info!(path = %config.path.display(), miner = config.miner, "embedded manager, simulated chain");
-    Ok(Embedded::open(options, verify, SystemTime::now).await?)
-}
-
-/// The manager must know every attached store by name, or finished sectors would have nowhere to go.
-fn known_stores(runtime: &Runtime, manager: &Remote, stores: &[PersistentStore]) -> Result<(), DaemonError> {
-    for store in stores {
-        let call = Call::StoreBasicInfo { instance: store.name.clone() };
-        match runtime.block_on(manager.call(call)) {
-            Ok(Answer::StoreBasicInfo(Some(StoreBasicInfo { path, .. }))) => {
-                debug!(store = store.name, manager_path = path, "known to the manager");
-            }
-            Ok(_) => {
-                let what = format!(
-                    "the manager knows no store of the name {:?}: add it there, or correct [[attached]]",
-                    store.name
-                );
-                return Err(DaemonError::Attached(what));
-            }
-            Err(error) => return Err(DaemonError::Manager(error.to_string())),
-        }
-    }
-    Ok(())
+    served::open(options).await
 }
 
 /// The address of the interface that reaches the manager: what an operator would call this worker.

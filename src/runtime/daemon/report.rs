@@ -1,5 +1,6 @@
 //! What is told of a finished sector, its proof verified once more by this process.
 
+use super::rehearsal;
 use crate::{
     runtime::{
         proofs,
@@ -35,6 +36,9 @@ pub struct SectorReport {
     pub proof_bytes: usize,
     /// Whether this process verified the proof just now.
     pub proof_verified: bool,
+    /// Whether the sector is a rehearsal's: its proof was compared with the rehearsed one, and proves nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rehearsal: bool,
     /// Why it is not verified.
     pub refusal: Option<String>,
     /// The persisted files.
@@ -68,6 +72,7 @@ impl SectorReport {
             starts: record.starts.clone(),
             proof_bytes: record.proof.as_ref().map_or(0, |proof| proof.0.len()),
             proof_verified: verdict.is_ok(),
+            rehearsal: rehearsal::verdict(record).is_some(),
             refusal: verdict.err(),
             files: files.unwrap_or_default(),
         })
@@ -77,6 +82,9 @@ impl SectorReport {
 fn verify(record: &Record) -> Result<(), String> {
     if record.state == State::Aborted {
         return Err(format!("aborted: {}", record.abort_reason.as_deref().unwrap_or("no reason known")));
+    }
+    if let Some(verdict) = rehearsal::verdict(record) {
+        return verdict;
     }
     let (Some(claim), Some(proof)) = (record.claim(), &record.proof) else { return Err("no proof".into()) };
     match proofs::verify_seal(&claim, &proof.0) {

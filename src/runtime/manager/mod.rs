@@ -8,6 +8,7 @@
 //! | call | why repeating is safe |
 //! | --- | --- |
 //! | AllocateSector | an unreported number is a gap, not a loss; the journal keeps the one that was taken |
+//! | AcquireDeals | a manager answers the deals that it gave the sector |
 //! | AssignTicket | a manager answers the sector's first ticket again |
 //! | SubmitPreCommit, SubmitProof | the same content again is `DuplicateSubmit`, which counts as accepted |
 //! | StoreReserveSpace, SubmitPersistedEx | idempotent by sector |
@@ -18,6 +19,7 @@
 pub mod bridge;
 pub mod embedded;
 pub mod remote;
+pub mod served;
 pub mod wire;
 
 use std::future::Future;

@@ -57,7 +57,7 @@ fn decode<E: Error>(text: &str) -> Result<Vec<u8>, E> {
 #[serde(rename_all = "PascalCase")]
 pub struct AllocateSectorSpec {
     pub allowed_miners: Option<Vec<u64>>,
-    #[serde(with = "proof_numbers")]
+    #[serde(default, with = "proof_numbers")]
     pub allowed_proof_types: Option<Vec<SealProof>>,
 }
 
@@ -250,21 +250,43 @@ pub struct SectorFailure {
     pub desc: String,
 }
 
+/// The answer to ReportState. Written with its id in both spellings: managers of the field write `Id` here and `ID`
+/// everywhere else, workers read the one or the other, and both ignore what they do not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "SectorStateJson", try_from = "SectorStateJson")]
 pub struct SectorState {
-    /// The field's managers write `Id` here, and `ID` everywhere else.
-    #[serde(rename = "Id", alias = "ID")]
     pub id: SectorId,
     /// The sector has ended, one way or the other.
-    #[serde(rename = "Finalized")]
     pub finalized: bool,
     /// The field's managers write an empty text where there is none.
-    #[serde(rename = "AbortReason", default, deserialize_with = "text_unless_empty")]
     pub abort_reason: Option<String>,
 }
 
-fn text_unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SectorStateJson {
+    #[serde(rename = "ID")]
+    id: Option<SectorId>,
+    #[serde(rename = "Id")]
+    also_id: Option<SectorId>,
+    finalized: bool,
+    abort_reason: Option<String>,
+}
+
+impl From<SectorState> for SectorStateJson {
+    fn from(SectorState { id, finalized, abort_reason }: SectorState) -> Self {
+        Self { id: Some(id), also_id: Some(id), finalized, abort_reason }
+    }
+}
+
+impl TryFrom<SectorStateJson> for SectorState {
+    type Error = &'static str;
+
+    fn try_from(json: SectorStateJson) -> Result<Self, &'static str> {
+        let id = json.id.or(json.also_id).ok_or("missing field `ID`")?;
+        let abort_reason = json.abort_reason.filter(|reason| !reason.is_empty());
+        Ok(Self { id, finalized: json.finalized, abort_reason })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

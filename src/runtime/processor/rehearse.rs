@@ -1,4 +1,4 @@
-//! A processor that pretends: it does no proofs, writes plausible files, and misbehaves as it is told.
+//! A processor that pretends: it does no proofs (it adds pieces of deals), writes plausible files, and misbehaves as it is told.
 //!
 //! For tests of everything around the proofs, in which children must fall, babble, and answer out of order in
 //! milliseconds. What it answers has the shape of the real thing and proves nothing.
@@ -16,6 +16,8 @@
 use super::{Flaw, Output, Perform, RestoreReplicaTask, Task};
 use crate::{
     runtime::{
+        pieces::Fetch,
+        proofs,
         stage::{AddPiecesTask, C2Output, Opaque, Pc2Output, PieceInfo, SectorPaths, Stage, TREE_D, TreeDTask},
         store::transfer::transfer,
     },
@@ -33,6 +35,9 @@ use std::{
     thread,
     time::Duration,
 };
+
+/// What c2 answers.
+pub const PROOF: [u8; 192] = [7; 192];
 
 /// How it behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,6 +169,11 @@ impl Stagehand {
 /// Files and answers that look like the stage's.
 fn pretend(task: &Task) -> io::Result<Output> {
     Ok(match task {
+        // The daemon compares the pieces of deals with what was asked for.
+        Task::AddPieces(task) if !task.pieces.is_empty() => {
+            let fetch = Fetch::from_vars(|name| std::env::var(name).ok());
+            Output::AddPieces(proofs::add_pieces(task, &fetch).map_err(io::Error::other)?)
+        }
         Task::AddPieces(task) => Output::AddPieces(add_pieces(task)?),
         Task::TreeD(task) => tree_d(task)?,
         Task::Pc1(task) => {
@@ -183,7 +193,7 @@ fn pretend(task: &Task) -> io::Result<Output> {
             Output::Pc2(Pc2Output { registered_proof: proof, comm_r: [1; 32], comm_d: [2; 32] })
         }
         Task::C1(_) => Output::C1(opaque(&"rehearsed")),
-        Task::C2(_) => Output::C2(C2Output { proof: vec![7; 192] }),
+        Task::C2(_) => Output::C2(C2Output { proof: PROOF.to_vec() }),
         Task::Transfer(task) => {
             transfer(task).map_err(io::Error::other)?;
             Output::Transfer

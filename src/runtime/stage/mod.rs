@@ -200,7 +200,21 @@ mod tests {
         let line = r#"{"seal_proof_type":"StackedDrg2KiBV1_1","pieces":[],"staged_filepath":"/s/staged"}"#;
         let task: AddPiecesTask = serde_json::from_str(line).unwrap();
         assert_eq!(serde_json::to_string(&task).unwrap(), line);
-        assert_eq!(serde_json::to_string(&PieceFile::Pledge).unwrap(), r#""pledge""#);
-        assert_eq!(serde_json::to_string(&PieceFile::Url("http://m".into())).unwrap(), r#"{"url":"http://m"}"#);
+    }
+
+    #[test]
+    fn every_kind_of_piece_has_the_wires_form() {
+        let pieces = [
+            r#"{"piece_file":{"local":"/p/baga.car"},"payload_size":100,"piece_size":127}"#,
+            r#"{"piece_file":"pledge","payload_size":127,"piece_size":127}"#,
+            r#"{"piece_file":{"url":"http://m:1789/piecestore/baga"},"payload_size":200,"piece_size":254}"#,
+        ];
+        let line = format!(
+            r#"{{"seal_proof_type":"StackedDrg2KiBV1_1","pieces":[{}],"staged_filepath":"/s/staged"}}"#,
+            pieces.join(",")
+        );
+        let task: AddPiecesTask = serde_json::from_str(&line).unwrap();
+        assert_eq!(task.pieces[0].piece_file, PieceFile::Local("/p/baga.car".into()));
+        assert_eq!(serde_json::to_string(&task).unwrap(), line);
     }
 }

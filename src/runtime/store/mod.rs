@@ -13,6 +13,7 @@
 
 mod files;
 mod journal;
+pub mod scan;
 pub mod transfer;
 
 pub use journal::JournalError;

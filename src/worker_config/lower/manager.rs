@@ -1,6 +1,6 @@
 //! `[sector_manager]`: a manager over HTTP, or the embedded one, and never one when the other was meant.
 
-use super::or;
+use super::{elements, or, stores};
 use crate::worker_config::{
     addr::{self, AddrError},
     diagnosis::{Log, Place},
@@ -9,7 +9,7 @@ use crate::worker_config::{
     secret,
     suggest::nearest,
     tree::quoted,
-    types::{EmbeddedManager, RemoteManager, RpcClient, SectorManager},
+    types::{EmbeddedManager, ManagerConfig, RemoteManager, RpcClient, SectorManager, ServedManager},
     values::{Secret, refuse_placeholder},
 };
 use std::collections::BTreeMap;
@@ -42,6 +42,21 @@ pub(super) fn sector_manager(raw: &raw::SectorManager, log: &mut Log) -> Option<
         RpcClient::Remote(RemoteManager { addr: addr.value.0.clone(), url: url(addr, log)?, headers })
     };
     Some(SectorManager { rpc_client, piece_token })
+}
+
+/// What a served manager is told. Everything has a default but the stores, and those may come from the command line.
+pub(super) fn manager(raw: &raw::Config, log: &mut Log) -> ManagerConfig {
+    let served = &raw.sector_manager.served;
+    let default = ServedManager::default();
+    ManagerConfig {
+        embedded: embedded(raw.sector_manager.embedded.as_ref()),
+        served: ServedManager {
+            listen: or(&served.listen, default.listen),
+            token_file: served.token_file.as_ref().map(|at| at.value.clone()),
+        },
+        attached: stores::named(raw, log),
+        scan_persist_stores: elements(&raw.worker.scan_persist_stores).unwrap_or_default(),
+    }
 }
 
 fn embedded(raw: Option<&raw::Embedded>) -> EmbeddedManager {

@@ -14,7 +14,7 @@ use super::{
     diagnosis::{Log, Place},
     raw,
     read::At,
-    types::WorkerConfig,
+    types::{ManagerConfig, WorkerConfig},
 };
 use crate::units::HumanDuration;
 use std::path::{Component, Path, PathBuf};
@@ -37,6 +37,11 @@ pub(super) fn config(raw: &raw::Config, log: &mut Log) -> Option<WorkerConfig> {
         attached,
         processors,
     })
+}
+
+/// What a served manager is told.
+pub(super) fn manager_config(raw: &raw::Config, log: &mut Log) -> ManagerConfig {
+    manager::manager(raw, log)
 }
 
 /// A value that is a plain copy, or its default.

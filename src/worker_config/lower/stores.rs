@@ -33,6 +33,14 @@ pub(super) fn threads(raw: &raw::Config, common: &Sealing, log: &mut Log) -> Vec
 }
 
 pub(super) fn attached(raw: &raw::Config, log: &mut Log) -> Vec<Attached> {
+    let attached = named(raw, log);
+    let written: Vec<&raw::Attached> = raw.attached.iter().chain(&raw.remote_store).collect();
+    check_writable(raw, &written, log);
+    attached
+}
+
+/// The stores that are named, each once.
+pub(super) fn named(raw: &raw::Config, log: &mut Log) -> Vec<Attached> {
     for old in &raw.remote_store {
         log.warning(&old.place, "old form", "write [[attached]] with the same keys");
     }
@@ -45,9 +53,7 @@ pub(super) fn attached(raw: &raw::Config, log: &mut Log) -> Vec<Attached> {
             readonly: super::or(&store.readonly, false),
         })
     });
-    let attached: Vec<_> = attached.collect();
-    check_writable(raw, &written, log);
-    attached
+    attached.collect()
 }
 
 /// A sector that cannot be persisted would hold its disk for ever, so this is told before hours of work.

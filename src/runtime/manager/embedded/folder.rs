@@ -1,16 +1,23 @@
 //! The embedded manager's folder: private, and owned by one process at a time.
 //!
 //! `manager.lock` is held with `flock` for as long as the manager lives, so the kernel lets go of it when a
-//! process is killed. `manager.db` is made with mode 0600; SQLite gives its `-wal` and `-shm` files the same.
+//! process is killed. A file `rehearsal` tells a rehearsal's folder from one with real proofs. `manager.db` is made with mode 0600; SQLite gives its `-wal` and `-shm` files the same.
 
 use super::EmbeddedError;
-use crate::sys::lock::{Lock, LockError};
+use crate::sys::{
+    durable,
+    lock::{Lock, LockError},
+};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+
+const DATABASE: &str = "manager.db";
+/// Says that the folder is a rehearsal's.
+const REHEARSAL: &str = "rehearsal";
 
 /// A locked folder. The lock ends with it.
 pub struct Folder {
@@ -20,17 +27,26 @@ pub struct Folder {
 
 impl Folder {
     /// Makes the folder where it is missing, and locks it. One that is there keeps its mode: it may be more
-    /// than ours.
-    pub fn open(path: &Path) -> Result<Self, EmbeddedError> {
+    /// than ours. A folder is a rehearsal's from its first day to its last, or never.
+    pub fn open(path: &Path, rehearsal: bool) -> Result<Self, EmbeddedError> {
         let failed = |doing| move |source| EmbeddedError::Folder { doing, path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create the folder"))?;
         let lock = lock(path)?;
+        let (marker, begun) = (path.join(REHEARSAL), path.join(DATABASE).exists());
+        if begun && marker.exists() != rehearsal {
+            return Err(EmbeddedError::Rehearsal { path: path.to_owned(), rehearsal });
+        }
+        if rehearsal {
+            private_file(&marker).and_then(|file| file.sync_all()).map_err(failed("mark the rehearsal in"))?;
+        } else {
+            durable::remove_if_there(&marker)?;
+        }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The database's file, made where it is missing.
     pub fn database(&self) -> Result<PathBuf, EmbeddedError> {
-        let path = self.path.join("manager.db");
+        let path = self.path.join(DATABASE);
         private_file(&path).and_then(|file| file.sync_all()).and_then(|()| sync_names(&self.path)).map_err(
             |source| EmbeddedError::Folder { doing: "create the database file", path: path.clone(), source },
         )?;

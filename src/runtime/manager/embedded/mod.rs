@@ -7,6 +7,7 @@
 //! | `stores` | room in the persistent stores, a look at persisted files |
 //! | `deals` | which pieces a sector gets (pure) |
 //! | `shelf` | the folder of pieces that are offered as deals |
+//! | `market` | deals to sectors: what is on the shelf, who has it |
 //! | `folder` | the private folder and its lock |
 //! | `database` | tables and transactions |
 //!
@@ -18,6 +19,7 @@ mod chain;
 mod database;
 mod deals;
 mod folder;
+mod market;
 mod sector;
 mod shelf;
 mod stores;
@@ -29,7 +31,7 @@ pub use summary::{SectorStatus, SectorSummary};
 use super::{Answer, Call, Manager, ManagerError, wire::*};
 use crate::{
     runtime::{
-        proofs,
+        processor::rehearse,
         stage::{SealClaim, SectorPaths},
         words::panic_text,
     },
@@ -37,14 +39,13 @@ use crate::{
     units::{PieceCid, SealProof},
 };
 use database::{Database, Work};
-use deals::Deal;
 use folder::Folder;
 use sector::{ProofVerdict, Refusal, Reservation, Sector};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Mutex;
@@ -71,6 +72,23 @@ pub struct EmbeddedOptions {
     pub attached: Vec<AttachedStore>,
     /// A folder whose files are offered as deals.
     pub pieces: Option<PathBuf>,
+    /// Proofs are those of a rehearsal, and only those. What begins so stays so.
+    pub rehearsal: bool,
+}
+
+/// The key of a store's description that names the simulated chain: what `Embedded::chain_id` says.
+pub const META_CHAIN: &str = "damocles.chain";
+/// What a rehearsal's chain id begins with.
+const REHEARSAL: &str = "rehearsal:";
+
+/// Whether a chain is a rehearsal's.
+pub fn is_rehearsal(chain: &str) -> bool {
+    chain.starts_with(REHEARSAL)
+}
+
+/// The verifier of a rehearsal: it says yes to what a rehearsed c2 answers, and to nothing else.
+pub fn rehearsed_proofs_only() -> SealVerifier {
+    Arc::new(|_, proof| Ok(proof == rehearse::PROOF))
 }
 
 /// A persistent store.
@@ -104,6 +122,13 @@ pub enum EmbeddedError {
     Epoch(Duration),
     #[error("embedded manager: attached store {name:?}: {reason}")]
     Attached { name: String, reason: &'static str },
+    #[error(
+        "embedded manager: {} {}: give {} a folder of its own",
+        path.display(),
+        if *rehearsal { "holds sectors with real proofs, and this is a rehearsal" } else { "holds a rehearsal, whose proofs prove nothing" },
+        if *rehearsal { "the rehearsal" } else { "real sectors" }
+    )]
+    Rehearsal { path: PathBuf, rehearsal: bool },
     #[error("embedded manager: database {}: {source}", path.display())]
     Database { path: PathBuf, source: DatabaseError },
     #[error("embedded manager: {0}; set sector_manager.embedded.pieces to a folder, or leave it away")]
@@ -139,13 +164,16 @@ impl Embedded {
                 |source| EmbeddedError::Folder { doing: "read the folder of pieces", path: pieces.clone(), source };
             *pieces = pieces.canonicalize().map_err(failed)?;
         }
-        let folder = Folder::open(&options.path)?;
+        let folder = Folder::open(&options.path, options.rehearsal)?;
         let database_path = folder.database()?;
         let epoch_ms = i64::try_from(options.epoch.as_millis()).expect("an epoch is at most a day");
         let failed = |source| EmbeddedError::Database { path: database_path.clone(), source };
         let now_ms = unix_ms(now());
         let mut database = Database::open(&database_path, now_ms, epoch_ms).await.map_err(failed)?;
-        let chain_id = chain_id(&mut database, now_ms).await.map_err(failed)?;
+        let mut chain_id = chain_id(&mut database, now_ms).await.map_err(failed)?;
+        if options.rehearsal {
+            chain_id.insert_str(0, REHEARSAL);
+        }
         let (database, now) = (Mutex::new(database), Box::new(now));
         let (stock, paths) = (Mutex::default(), std::sync::Mutex::default());
         let opened = Self { options, verify, now, database_path, database, chain_id, stock, paths, _folder: folder };
@@ -159,7 +187,7 @@ impl Embedded {
     }
 
     /// Which simulated chain this is, in 64 hexadecimal digits: the same for the life of the database, another for
-    /// every other database but a copy of this one. A sector's tickets, seeds and number mean something on its own chain only.
+    /// every other database but a copy of this one; a rehearsal's says that it is one. A sector's tickets, seeds and number mean something on its own chain only.
     pub fn chain_id(&self) -> String {
         self.chain_id.clone()
     }
@@ -213,9 +241,18 @@ impl Embedded {
         self.options.attached.iter().find(|store| store.name == name)
     }
 
+    /// With what else a daemon of ours wants to know of its manager; others pass over it.
+    fn basic_info(&self, store: &AttachedStore) -> StoreBasicInfo {
+        let path = store.path.to_str().expect("paths of attached stores are checked when the manager is opened");
+        let meta = BTreeMap::from([(META_CHAIN.to_owned(), self.chain_id.clone())]);
+        StoreBasicInfo { name: store.name.clone(), path: path.to_owned(), meta: Some(meta) }
+    }
+
     async fn answer(&self, call: Call) -> Result<Answer, Trouble> {
         Ok(match call {
-            Call::StoreBasicInfo { instance } => Answer::StoreBasicInfo(self.store(&instance).map(basic_info)),
+            Call::StoreBasicInfo { instance } => {
+                Answer::StoreBasicInfo(self.store(&instance).map(|store| self.basic_info(store)))
+            }
             Call::AllocateSector(spec) => Answer::AllocateSector(self.allocate(&spec).await?),
             Call::AcquireDeals(id, spec) => Answer::AcquireDeals(self.acquire_deals(id, &spec).await?),
             Call::AssignTicket(id) => {
@@ -302,108 +339,6 @@ impl Embedded {
         Ok(Some(AllocatedSector { id, proof_type }))
     }
 
-    /// The deals of a sector: those that it has, or as many of the free ones as it holds and the worker wants. None
-    /// without any.
-    async fn acquire_deals(&self, id: SectorId, spec: &AcquireDealsSpec) -> Result<Option<Vec<SectorPiece>>, Trouble> {
-        let size = self.with_sector(id, |sector, _| Ok(sector.proof_type.sector_size())).await?;
-        let there = self.take_stock(true).await?;
-        let mut database = self.database.lock().await;
-        let mut work = database.begin(self.now_ms()).await?;
-        let sector = known(&mut work, id).await?;
-        let (taken, free): (Vec<_>, Vec<_>) = work
-            .deals()
-            .await?
-            .into_iter()
-            .filter(|deal| deal.sector.is_none_or(|n| n == id.number))
-            .partition(|deal| deal.sector.is_some());
-        let mut given = deals::choose(&taken, size, &AcquireDealsSpec::default());
-        if given.is_empty() && sector.pre_commit.is_none() {
-            sector.refuse_if_ended()?;
-            let free: Vec<_> = free.into_iter().filter(|deal| there.contains(&deal.id)).collect();
-            given = deals::choose(&free, size, spec);
-            for deal in &given {
-                work.take_deal(deal.id, id.number).await?;
-            }
-        }
-        work.commit().await?;
-        Ok((!given.is_empty()).then(|| deals::answer(&given, size)))
-    }
-
-    /// What comm_d must be of a sector that has deals.
-    async fn comm_d_of_deals(&self, id: SectorId) -> Result<Option<[u8; 32]>, Trouble> {
-        let mut database = self.database.lock().await;
-        let mut work = database.begin(self.now_ms()).await?;
-        let sector = known(&mut work, id).await?;
-        let taken: Vec<Deal> = work.deals().await?.into_iter().filter(|deal| deal.sector == Some(id.number)).collect();
-        work.commit().await?;
-        if taken.is_empty() {
-            return Ok(None);
-        }
-        let size = sector.proof_type.sector_size();
-        let pieces = deals::infos(&deals::choose(&taken, size, &AcquireDealsSpec::default()), size);
-        let comm_d = proofs::comm_d(sector.proof_type, &pieces);
-        Ok(Some(comm_d.map_err(|error| Refusal(format!("comm_d of the sector's deals: {error}")))?))
-    }
-
-    /// Looks at the folder of pieces and says which deals have their file. A file that was not there before is measured
-    /// and offered, once, if `offer`; large ones take minutes.
-    async fn take_stock(&self, offer: bool) -> Result<BTreeSet<u64>, Trouble> {
-        let Some(folder) = self.options.pieces.clone() else { return Ok(BTreeSet::new()) };
-        // Nobody measures a file that another call measures already.
-        let _one = self.stock.lock().await;
-        let looked = folder.clone();
-        let seen = blocking(move || shelf::look(&looked)).await?;
-        let seen = seen.map_err(|error| Refusal(format!("read the folder of pieces {}: {error}", folder.display())))?;
-        let mut deals = self.all_deals().await?;
-        let is_known = |deals: &[Deal], seen: &shelf::Seen| {
-            deals.iter().any(|d| d.file == seen.name && d.identity == seen.identity)
-        };
-        for file in seen.iter().filter(|_| offer) {
-            if is_known(&deals, file) {
-                continue;
-            }
-            let (folder, asked, proof) = (folder.clone(), file.clone(), self.options.proof_type);
-            match blocking(move || shelf::measure(&folder, &asked, proof)).await? {
-                Ok(Some((cid, size))) => {
-                    let id = deals.last().map_or(1, |deal| deal.id + 1);
-                    let (file, identity) = (file.name.clone(), file.identity.clone());
-                    let deal = Deal { id, file, identity, cid, size, sector: None };
-                    tracing::info!(deal = id, file = deal.file, %cid, bytes = size, "offered as a deal");
-                    self.add_deal(&deal).await?;
-                    deals.push(deal);
-                }
-                Ok(None) => tracing::info!(file = file.name, "changed while it was measured: not offered yet"),
-                Err(why) => tracing::warn!(file = file.name, why, "not offered as a deal"),
-            }
-        }
-        deals.retain(|deal| seen.iter().any(|s| s.name == deal.file && s.identity == deal.identity));
-        let there = deals.iter().map(|deal| deal.id).collect();
-        let paths = deals.into_iter().map(|deal| (deal.cid, folder.join(deal.file))).collect();
-        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = paths;
-        Ok(there)
-    }
-
-    async fn all_deals(&self) -> Result<Vec<Deal>, Trouble> {
-        let mut database = self.database.lock().await;
-        let mut work = database.begin(self.now_ms()).await?;
-        let deals = work.deals().await?;
-        work.commit().await?;
-        Ok(deals)
-    }
-
-    async fn add_deal(&self, deal: &Deal) -> Result<(), Trouble> {
-        let mut database = self.database.lock().await;
-        let mut work = database.begin(self.now_ms()).await?;
-        work.add_deal(deal).await?;
-        Ok(work.commit().await?)
-    }
-
-    /// The file of an offered piece. Its bytes are what they were when the folder was last looked at, or another piece's:
-    /// whoever adds them compares.
-    pub fn piece(&self, cid: PieceCid) -> Option<PathBuf> {
-        self.paths.lock().unwrap_or_else(PoisonError::into_inner).get(&cid).cloned()
-    }
-
     /// Keeps room for a sector's files. A reservation stays where it is as long as it still serves the question.
     async fn reserve(
         &self,
@@ -419,7 +354,7 @@ impl Embedded {
         let serves = |it: &&Reservation| it.bytes >= bytes && (candidates.is_empty() || candidates.contains(&it.store));
         let kept = sector.reservation.as_ref().filter(serves).and_then(|it| self.store(&it.store));
         if let Some(store) = kept {
-            let info = basic_info(store);
+            let info = self.basic_info(store);
             work.commit().await?;
             return Ok(Some(info));
         }
@@ -431,7 +366,7 @@ impl Embedded {
             work.save(&sector).await?;
         }
         work.commit().await?;
-        Ok(picked.map(basic_info))
+        Ok(picked.map(|store| self.basic_info(store)))
     }
 
     async fn submit_persisted(&self, id: SectorId, instance: &str, is_upgrade: bool) -> Result<bool, Trouble> {
@@ -565,11 +500,6 @@ pub fn check(options: &EmbeddedOptions) -> Result<(), EmbeddedError> {
         }
     }
     Ok(())
-}
-
-fn basic_info(store: &AttachedStore) -> StoreBasicInfo {
-    let path = store.path.to_str().expect("paths of attached stores are checked when the manager is opened");
-    StoreBasicInfo { name: store.name.clone(), path: path.to_owned(), meta: None }
 }
 
 /// Before 1970 the chain stands still.
