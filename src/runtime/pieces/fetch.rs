@@ -62,7 +62,7 @@ impl Fetch {
         let from = shown(url);
         let fail = |what: String, permanent| FetchError { from: from.clone(), what, permanent };
         let address = Url::parse(url).map_err(|error| fail(format!("is no address: {error}"), true))?;
-        if !matches!(address.scheme(), "http" | "https") {
+        if !is_http(&address) {
             return Err(fail("is neither http nor https".into(), true));
         }
         let runtime = Builder::new_current_thread()
@@ -101,6 +101,10 @@ impl Fetch {
     }
 }
 
+fn is_http(address: &Url) -> bool {
+    matches!(address.scheme(), "http" | "https")
+}
+
 fn no_answer(error: reqwest::Error) -> String {
     let (timeout, connect) = (error.is_timeout(), error.is_connect());
     let causes = with_causes(&error.without_url());
@@ -128,9 +132,10 @@ fn refusal(status: StatusCode, has_token: bool) -> Option<String> {
     })
 }
 
-/// `url` without user, password, query and fragment.
+/// `url` without user, password, query and fragment. Of what is no address of HTTP nobody knows what is secret.
 pub(super) fn shown(url: &str) -> String {
-    let Ok(mut url) = Url::parse(url) else { return "an address that cannot be read".into() };
+    let url = Url::parse(url).ok().filter(is_http);
+    let Some(mut url) = url else { return "an address that is not of HTTP".into() };
     url.set_query(None);
     url.set_fragment(None);
     // These fail only for URLs without a host, which http and https never are.
