@@ -17,6 +17,7 @@ pub mod plan_verify;
 pub mod processor;
 pub mod sealcalc;
 pub mod store;
+pub mod worker;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -70,6 +71,7 @@ pub enum WorkerCommand {
     Launch(launch::Args),
     Params(params::Args),
     Store(store::Args),
+    Worker(worker::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -99,6 +101,7 @@ pub fn worker_main() -> ExitCode {
         WorkerCommand::Launch(args) => launch::run(args, io),
         WorkerCommand::Params(args) => params::run(args, io),
         WorkerCommand::Store(args) => store::run(args, io),
+        WorkerCommand::Worker(args) => worker::run(&args, io),
         WorkerCommand::Completions(args) => completions::run::<WorkerCli>(args, io),
         WorkerCommand::Man(args) => man::run::<WorkerCli>(args, io),
     })

@@ -14,7 +14,7 @@ use super::{
     diagnosis::{Log, Place},
     raw,
     read::At,
-    types::WorkerConfig,
+    types::{SealingThread, WorkerConfig},
 };
 use crate::units::HumanDuration;
 use std::path::{Component, Path, PathBuf};
@@ -37,6 +37,11 @@ pub(super) fn config(raw: &raw::Config, log: &mut Log) -> Option<WorkerConfig> {
         attached,
         processors,
     })
+}
+
+/// A thread's settings under its `config.toml`.
+pub(super) fn overlaid(raw: &raw::ThreadOverlay, base: &SealingThread, log: &mut Log) -> SealingThread {
+    stores::overlaid(raw, base, log)
 }
 
 /// A value that is a plain copy, or its default.
