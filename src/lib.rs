@@ -29,8 +29,8 @@
 //! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
 //! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
 //!
-//! Inside the runtime the same once more: `sector`, `stage` and `limit` are pure; `manager`, `processor`, `proofs`
-//! and `store` are edges; `worker` knows traits; `daemon` alone names the concrete types.
+//! Inside the runtime the same once more: `sector`, `stage` and `limit` are pure; `manager`, `processor`, `proofs`,
+//! `store`, `rpc` and `metrics` are edges; `worker` knows traits; `daemon` alone names the concrete types.
 //!
 //! # What always holds
 //!
@@ -40,6 +40,7 @@
 //! - Only the literal `"embedded"` selects the simulated chain; the embedded manager verifies a proof before it takes it.
 //! - A hugepage file has its name only when every page was seen on its node; a run that fails or is killed leaves nothing.
 //! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes.
+//! - Over the RPC nobody changes anything but callers on this host and those who sent the token.
 //! - No message holds a password, a query, a token or a header's value.
 //! - stdout is the answer, stderr is talk; exit 0 is yes, 1 no, 2 could not.
 //!
@@ -51,7 +52,7 @@
 //! | --- | --- | --- |
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
 //! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
-//! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
+//! | LOCATION of each `[[sealing_thread]]` | `daemon` | `config.toml` read, if the operator put one there; `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
 //! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
 //! | `CID` and `CID.car` in FOLDERS of `worker.local_pieces_dirs`, files of `[sector_manager.embedded] pieces` | `daemon`, `manager`, `processor` | read |
@@ -67,11 +68,15 @@
 //! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
+//! | `worker.rpc_server.token_file`, `--token-file` | `daemon`, `worker` | read; nobody but its owner may be able to |
+//! | the socket of systemd (`NOTIFY_SOCKET`) | `daemon` | told: ready, alive, status, stopping |
 //!
 //! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `TMPDIR`, `PATH` and
 //! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*`, `VENUS_WORKER_NUMA_PREFERRED` and `PIECE_FETCHER_TOKEN` (`processor`),
-//! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1) and `RUST_LOG` (`daemon`, `processor`). The network is used by
-//! `params fetch` (the gateway), by `daemon` with a remote manager and its add_pieces processors, and by `manager`, which listens.
+//! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1), `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` (`daemon`) and `RUST_LOG`
+//! (`daemon`, `processor`). The network is used by `params fetch` (the gateway), by `daemon` with a remote manager and its add_pieces
+//! processors, by `worker` (a daemon's RPC), and by `manager`, which listens; `daemon` listens on `worker.rpc_server` and, if asked to,
+//! `metrics.http_listen`.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;

@@ -18,6 +18,7 @@ pub mod plan_verify;
 pub mod processor;
 pub mod sealcalc;
 pub mod store;
+pub mod worker;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -72,6 +73,7 @@ pub enum WorkerCommand {
     Manager(manager::Args),
     Params(params::Args),
     Store(store::Args),
+    Worker(worker::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -102,6 +104,7 @@ pub fn worker_main() -> ExitCode {
         WorkerCommand::Manager(args) => manager::run(args, io),
         WorkerCommand::Params(args) => params::run(args, io),
         WorkerCommand::Store(args) => store::run(args, io),
+        WorkerCommand::Worker(args) => worker::run(&args, io),
         WorkerCommand::Completions(args) => completions::run::<WorkerCli>(args, io),
         WorkerCommand::Man(args) => man::run::<WorkerCli>(args, io),
     })

@@ -2,15 +2,19 @@
 //!
 //! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
 //! gaps, locks, turns). Edges behind small traits: `manager`, `processor`, `store`, `proofs`; `sdr` hashes PC1's layers
-//! for `proofs`. `worker` knows the traits;
+//! for `proofs`. `control`, `rpc`, `listen` and `metrics` are what operators see. `worker` knows the traits;
 //! only `daemon` names the concrete types. `words` tells any part's failures on one line.
 
+pub mod control;
 pub mod daemon;
 pub mod limit;
+pub mod listen;
 pub mod manager;
+pub mod metrics;
 pub mod pieces;
 pub mod processor;
 pub mod proofs;
+pub mod rpc;
 pub mod sdr;
 pub mod sector;
 pub mod stage;

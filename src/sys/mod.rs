@@ -23,8 +23,10 @@ pub mod pci;
 pub mod pin;
 pub mod process;
 pub mod root;
+pub mod service;
 pub mod settings;
 pub mod stop;
+pub mod token;
 pub mod topology;
 pub mod users;
 

@@ -40,7 +40,7 @@ impl Default for Worker {
 
 impl Default for RpcServer {
     fn default() -> Self {
-        Self { host: "0.0.0.0".to_owned(), port: 17_890 }
+        Self { host: "0.0.0.0".to_owned(), port: 17_890, token_file: None }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Worker {
     pub name: Option<At<Name>>,
     pub host: Option<At<String>>,
     pub port: Option<At<u16>>,
+    pub token_file: Option<At<PathBuf>>,
     pub ping_interval: Option<At<Interval>>,
     pub local_pieces_dirs: List<PathBuf>,
     /// Old: a single folder.
@@ -96,6 +97,14 @@ pub(super) struct Sealing {
 pub(super) struct SealingThread {
     pub place: Place,
     pub location: Option<At<PathBuf>>,
+    pub plan: Option<At<Plan>>,
+    pub sealing: Sealing,
+}
+
+/// `config.toml` in the store of a sealing thread: what a `[[sealing_thread]]` holds, at the top level.
+pub(super) struct ThreadOverlay {
+    /// Written although it changes nothing.
+    pub location: Option<Place>,
     pub plan: Option<At<Plan>>,
     pub sealing: Sealing,
 }
@@ -174,11 +183,13 @@ impl Config {
 
 impl Worker {
     fn read(s: &mut Section) -> Self {
-        let (host, port) = s.table("rpc_server", |s| (s.get("host"), s.get("port"))).unwrap_or_default();
+        let rpc_server = s.table("rpc_server", |s| (s.get("host"), s.get("port"), s.get("token_file")));
+        let (host, port, token_file) = rpc_server.unwrap_or_default();
         Self {
             name: s.get("name"),
             host,
             port,
+            token_file,
             ping_interval: s.get("ping_interval"),
             local_pieces_dirs: s.list("local_pieces_dirs"),
             local_pieces_dir: s.get("local_pieces_dir"),
@@ -254,6 +265,17 @@ impl SealingThread {
             plan: s.get("plan"),
             sealing: s.table("sealing", Sealing::read).unwrap_or_default(),
         }
+    }
+}
+
+impl ThreadOverlay {
+    /// Reads the tree; whatever is wrong with a value or unknown is in `log`.
+    pub fn read(root: &Value, log: &mut Log) -> Option<Self> {
+        Section::read(root, Place::default(), log, "the keys of a [[sealing_thread]]", |s| Self {
+            location: s.get::<PathBuf>("location").map(|at| at.place),
+            plan: s.get("plan"),
+            sealing: s.table("sealing", Sealing::read).unwrap_or_default(),
+        })
     }
 }
 

@@ -42,6 +42,9 @@ fn worker(out: &mut Out, worker: &Worker) {
     out.maybe_text("name", worker.name.as_ref());
     out.text("rpc_server.host", &worker.rpc_server.host);
     out.key("rpc_server.port", worker.rpc_server.port);
+    if let Some(file) = &worker.rpc_server.token_file {
+        out.path("rpc_server.token_file", file);
+    }
     out.text("ping_interval", worker.ping_interval);
     out.key("local_pieces_dirs", paths(&worker.local_pieces_dirs));
     out.key("scan_persist_stores", paths(&worker.scan_persist_stores));

@@ -40,6 +40,8 @@ pub struct RpcServer {
     pub host: String,
     /// Default 17890.
     pub port: u16,
+    /// The file with the token that callers from other hosts must send to change anything. Absent: they only read.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[metrics]`

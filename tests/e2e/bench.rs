@@ -28,6 +28,9 @@ impl Bench {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         let config = format!(
             r#"
+[worker]
+rpc_server = {{ host = "127.0.0.1", port = 0 }}
+
 [sector_manager]
 rpc_client.addr = "embedded"
 

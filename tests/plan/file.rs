@@ -45,6 +45,7 @@ fn the_file_explains_its_choices() {
     # name = "worker-#1"
     # rpc_server.host = "0.0.0.0"
     # rpc_server.port = 17890
+    # rpc_server.token_file = "/etc/damocles-worker/rpc.token"
 
     [metrics]
     # enable = false

@@ -56,9 +56,13 @@ impl Daemon {
             location = "./sealing"
             [[attached]]
             location = "./persist"
-            {}{}"#,
+            [worker]
+            rpc_server = {{ host = "127.0.0.1", port = 0 }}
+            {}{}{}"#,
             rehearsing(Pc1, "sleep=600s"),
-            rehearsing(TreeD, "")
+            rehearsing(TreeD, ""),
+            // With a c2 of its own it asks for no keys.
+            rehearsing(C2, "")
         );
         fs::write(dir.join("worker.toml"), config).unwrap();
         fs::create_dir_all(dir.join("tmp")).unwrap();

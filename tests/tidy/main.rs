@@ -10,7 +10,7 @@
 //! fences    unsafe, borrowed crates          calls     macros and calls that are not used here
 //! shape     headers, lengths, whitespace     words     leftovers, names of machines and tools
 //! manifest  how the proofs stack is linked   commands  every flag is documented
-//! links     pages that are named exist
+//! links     pages that are named exist          metrics   every metric is documented
 //! ```
 
 mod calls;
@@ -19,6 +19,7 @@ mod effects;
 mod fences;
 mod links;
 mod manifest;
+mod metrics;
 mod rooms;
 mod shape;
 mod tokens;

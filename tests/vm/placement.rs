@@ -91,7 +91,8 @@ fn children(answers: &Answers, step: &str) -> BTreeMap<String, Vec<String>> {
 /// `mount` makes the hierarchy, `limited` a group that has CPU 0 only. In the fast suite only what needs few starts.
 fn story(name: &str, when: When, mount: &str, limited: &str) {
     let guest = Guest { nodes: &[(768, "0-1"), (768, "2-3")], ..Guest::default() };
-    let alone = |tables: &str| config(&(rehearsing("pc1") + tables));
+    // A c2 of its own, or the daemon would ask for keys that the guest has not.
+    let alone = |tables: &str| config(&(rehearsing("c2") + &rehearsing("pc1") + tables));
     let mut script = Script::new()
         .program("damocles-worker")
         .file("/tools", TOOLS)
@@ -119,7 +120,7 @@ fn story(name: &str, when: When, mount: &str, limited: &str) {
         .step("swept", ". /tools; begin /placed.toml 5; grep -c 'cgroups of daemons that have ended removed' /tmp/log; ls -d /tmp/damocles-worker-tmp-* | wc -l; groups; \
                         kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon)")
         .step("node", "damocles-worker daemon -c /node.toml")
-        .step("unpinned", ". /tools; begin /cpus.toml 1 --allow-unpinned; kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon); cat /tmp/log")
+        .step("unpinned", ". /tools; begin /cpus.toml 2 --allow-unpinned; kill -TERM $(cat /tmp/daemon); gone $(cat /tmp/daemon); cat /tmp/log")
         .step("foreign", FOREIGN);
     }
     let Some(answers) = guest::ask(name, when, &guest, &script) else { return };

@@ -74,10 +74,11 @@ fn stage() -> impl Strategy<Value = StageName> {
 
 fn worker() -> impl Strategy<Value = Worker> {
     let host = sample::select(vec!["0.0.0.0", "127.0.0.1", "::", "fe80::1", "localhost", "worker-1.example"]);
-    (option::of(name()), host, 0u16..20_000, interval(), vec(path(), 0..3), vec(path(), 0..3)).prop_map(
-        |(name, host, port, ping_interval, local_pieces_dirs, scan_persist_stores)| Worker {
+    let server = (host, 0u16..20_000, option::of(path()));
+    (option::of(name()), server, interval(), vec(path(), 0..3), vec(path(), 0..3)).prop_map(
+        |(name, (host, port, token_file), ping_interval, local_pieces_dirs, scan_persist_stores)| Worker {
             name,
-            rpc_server: RpcServer { host: host.to_owned(), port },
+            rpc_server: RpcServer { host: host.to_owned(), port, token_file },
             ping_interval,
             local_pieces_dirs,
             scan_persist_stores,

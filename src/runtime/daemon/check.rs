@@ -3,7 +3,7 @@
 //! The loader has judged the file in itself. Here: what this version cannot do, what the machine does not have,
 //! which folders and parameters are missing. Everything is found at once.
 
-use super::{Options, children, parts::embedded_options};
+use super::{Options, children, hot_reload, listeners, parts::embedded_options};
 use crate::{
     machine::Machine,
     runtime::{
@@ -51,6 +51,7 @@ pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
         scanned(config, &mut found);
         static_tree_d(config, &mut found);
         pieces(config, &mut found);
+        listeners(config, &mut found);
         parameters(config, options, &mut found);
     } else {
         found.warning("judged against another machine: folders and proof parameters were not looked at".into());
@@ -70,9 +71,6 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
         found.problem(
             "--crash-at kills the daemon on purpose: only with sector_manager.rpc_client.addr = \"embedded\"".into(),
         );
-    }
-    if config.metrics.enable {
-        found.warning("metrics.enable = true: metrics are not served in this version".into());
     }
     if let RpcClient::Embedded(manager) = &config.sector_manager.rpc_client
         && let Err(error) = embedded::check(&embedded_options(manager))
@@ -171,11 +169,9 @@ fn folders(config: &WorkerConfig, found: &mut Findings) {
     let stores = config.sealing_thread.iter().map(|thread| ("sealing_thread", thread.location.as_path(), true));
     let attached = config.attached.iter().map(|attached| ("attached", attached.location.as_path(), embedded));
     for thread in &config.sealing_thread {
-        if thread.location.join("config.toml").exists() {
-            found.warning(format!(
-                "sealing_thread {}: config.toml in the store is not read: hot reload is not supported in this version",
-                thread.location.display()
-            ));
+        match hot_reload::judge(thread) {
+            Ok(warnings) => found.warnings.extend(warnings),
+            Err(problem) => found.problem(problem),
         }
     }
     for (kind, path, made) in stores.chain(attached) {
@@ -242,6 +238,12 @@ fn scanned(config: &WorkerConfig, found: &mut Findings) {
     }
 }
 
+fn listeners(config: &WorkerConfig, found: &mut Findings) {
+    let (problems, warnings) = listeners::judge(config);
+    found.problems.extend(problems);
+    found.warnings.extend(warnings);
+}
+
 fn static_tree_d(config: &WorkerConfig, found: &mut Findings) {
     for (size, path) in &config.processors.static_tree_d {
         let expected = size.tree_d_bytes();
@@ -258,14 +260,12 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     if options.rehearsal.is_some() {
         return;
     }
+    if let Err(missing) = missing_parameters(config) {
+        found.warning(format!("{missing}; a start is refused until they are there"));
+    }
     match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
             let size = embedded.proof_type.sector_size();
-            if params::kind(embedded.proof_type) == ParamsKind::Missing {
-                found.warning(format!(
-                    "proof parameters of {size} are not there yet; get them with: damocles-worker params fetch --sector-size {size}"
-                ));
-            }
             for (index, thread) in config.sealing_thread.iter().enumerate() {
                 let allowed = &thread.sealing.allowed_sizes;
                 if !allowed.is_empty() && !allowed.contains(&size) {
@@ -284,6 +284,39 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
                 }
             }
         }
+    }
+}
+
+/// Keys without which c2 would fail hours after the start. A c2 that is done by somebody else's program has its own.
+pub(super) fn missing_parameters(config: &WorkerConfig) -> Result<(), String> {
+    let ours = |processor: &Processor| processor.bin.is_none() && processor.args.is_none();
+    if config.processors.stages.get(&StageName::C2).is_some_and(|list| !list.iter().any(ours)) {
+        return Ok(());
+    }
+    let is_missing = |size: &SectorSize| params::kind(SealProof::v1_1(*size)) == ParamsKind::Missing;
+    let missing = match &config.sector_manager.rpc_client {
+        RpcClient::Embedded(embedded) => Some(embedded.proof_type.sector_size()).filter(is_missing),
+        RpcClient::Remote(_) => {
+            let named = config.sealing_thread.iter().flat_map(|thread| thread.sealing.allowed_sizes.iter().copied());
+            let any_size = config.sealing_thread.iter().any(|thread| thread.sealing.allowed_sizes.is_empty());
+            // Whoever takes sectors of any size is not asked for the keys of all, but for those of one.
+            let none = any_size && SectorSize::ALL.iter().all(is_missing);
+            named.into_iter().find(is_missing).or(none.then_some(SectorSize::GiB32))
+        }
+    };
+    match missing {
+        None => Ok(()),
+        Some(size) => Err(format!("proof parameters of {size} are not there: {}", how_to_get(config, size))),
+    }
+}
+
+fn how_to_get(config: &WorkerConfig, size: SectorSize) -> String {
+    let fetch = format!("get them with: damocles-worker params fetch --sector-size {size}");
+    match config.sector_manager.rpc_client {
+        RpcClient::Embedded(_) if size <= SectorSize::MiB512 => {
+            format!("{fetch}, or without a network: damocles-worker params generate --sector-size {size}")
+        }
+        _ => fetch,
     }
 }
 

@@ -1,9 +1,9 @@
 //! From a worker configuration to running sealing threads, and back to a stop in order.
 //!
 //! ```text
-//! check ─► stores (all or none) ─► children (all or none) ─► manager ─► threads: one Worker each ─► stop ─► threads join
-//!                                                                           │                           children end
-//!                                                           finished sectors ─► Report (verified once more)
+//! check ─► listeners ─► stores (all or none) ─► children (all or none) ─► manager ─► threads: one Worker each ─► stop ─► threads join
+//!                                                                                       │                           children end
+//!                                                                       finished sectors ─► Report (verified once more)
 //! ```
 //!
 //! Only this module names concrete managers and executors. Nothing on the host changes before every check has
@@ -14,11 +14,16 @@ mod check;
 mod children;
 mod crash;
 mod execute;
+mod heartbeat;
+mod hot_reload;
+mod listeners;
+mod long_work;
 mod parts;
 mod rehearsal;
 mod report;
 mod served;
 mod stores;
+mod service;
 mod threads;
 
 pub use check::{Findings, Host, check};
@@ -30,19 +35,28 @@ pub use report::SectorReport;
 pub use served::{Listening, check_manager, serve_manager};
 
 use super::{
+    control::Board,
     sector::Failure,
     store::{Store, StoreError},
     worker::Worker,
 };
-use crate::worker_config::{Sealing, WorkerConfig};
+use crate::{
+    sys::service::watchdog,
+    worker_config::{Sealing, WorkerConfig},
+};
+use heartbeat::Heart;
+use hot_reload::HotReload;
+use listeners::Listeners;
+use service::Service;
 use std::{
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+use threads::{Orders, Seated};
 use tracing::{info, warn};
 
 /// What the command line adds to the configuration.
@@ -95,6 +109,12 @@ pub enum DaemonError {
     #[error("{0}")]
     Parameters(String),
     #[error(transparent)]
+    Listen(#[from] super::listen::ListenError),
+    #[error("{0}")]
+    Token(String),
+    #[error("{0}")]
+    HotReload(String),
+    #[error(transparent)]
     Scratch(#[from] super::processor::scratch::ScratchError),
     #[error("{0}")]
     Program(String),
@@ -129,7 +149,9 @@ pub fn run(
     stop: &StopFlag,
     finished: &mut dyn FnMut(SectorReport),
 ) -> Result<Ending, DaemonError> {
+    check::missing_parameters(config).map_err(DaemonError::Parameters)?;
     check::unlooked_parameters(config, options).map_err(DaemonError::Parameters)?;
+    let listeners = Listeners::take(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -139,25 +161,38 @@ pub fn run(
     let stores = own_stores(config)?;
     let pool = Arc::new(children::start(&config.processors, config.sector_manager.piece_token.as_deref(), options)?);
     let parts = parts::build(config, options, &runtime, pool.clone())?;
-    let workers: Vec<_> =
-        stores.into_iter().map(|(store, sealing)| Worker::new(store, sealing, parts.clone())).collect();
-    let status = threads::Status::new(workers.len());
-    parts::ping(&runtime, config, &parts, status.clone());
-    let ending = threads::run(workers, options.sectors, stop, options.grace, &status, finished);
+    let seat = |(store, sealing, hot)| Seated { worker: Worker::new(store, sealing, parts.clone()), hot };
+    let workers: Vec<_> = stores.into_iter().map(seat).collect();
+    let board = board_of(config, &workers);
+    let dest = heartbeat::dest(listeners.rpc_address(), parts::own_ip(&config.sector_manager.rpc_client));
+    listeners.serve(&board, &runtime)?;
+    let (manager, name, interval) = (parts.manager.clone(), parts.instance.clone(), config.worker.ping_interval.0);
+    Heart { manager, name, dest, interval, board: board.clone() }.beat(&runtime);
+    let mut service = Service::new(board.clone(), watchdog(), Instant::now());
+    service.ready();
+    let orders = Orders { asked: options.sectors, stop, grace: options.grace };
+    let ending = threads::run(workers, &orders, &board, &mut service, finished);
     pool.stop();
     // Calls in flight are safe to repeat; stages in flight are not journaled as done.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ending)
 }
 
+fn board_of(config: &WorkerConfig, workers: &[Seated]) -> Board {
+    let plans = config.sealing_thread.iter().map(|thread| thread.plan.to_string());
+    let locations = workers.iter().map(|seated| seated.worker.location().to_owned());
+    Board::new(locations.zip(plans), Instant::now())
+}
+
 /// Takes every store or none: a thread that cannot have its disk is not discovered hours later.
-fn own_stores(config: &WorkerConfig) -> Result<Vec<(Store, Sealing)>, DaemonError> {
+fn own_stores(config: &WorkerConfig) -> Result<Vec<(Store, Sealing, HotReload)>, DaemonError> {
     let mut stores = Vec::new();
     for thread in &config.sealing_thread {
-        let (store, notes) = Store::open(&thread.location, &thread.sealing)?;
+        let (hot, sealing) = HotReload::begin(thread).map_err(DaemonError::HotReload)?;
+        let (store, notes) = Store::open(&thread.location, &sealing)?;
         notes.iter().for_each(|note| warn!("{note}"));
         info!(location = %store.root().display(), state = %store.record().state, "store opened");
-        stores.push((store, thread.sealing.clone()));
+        stores.push((store, sealing, hot));
     }
     Ok(stores)
 }

@@ -1,14 +1,13 @@
 //! Builds what all sealing threads share: manager, executor, stores, the name this worker goes by.
 
-use super::{DaemonError, Options, StopFlag, served, stores, threads::Status};
+use super::{DaemonError, Options, StopFlag, served, stores};
 use crate::{
     runtime::{
         manager::{
-            Answer, Call, ManagerError, SectorManager,
+            Answer, Call, SectorManager,
             bridge::Bridge,
             embedded::{Embedded, EmbeddedOptions},
             remote::Remote,
-            wire::WorkerInfo,
         },
         pieces::{AskManager, Pieces, url_at},
         processor::Executor,
@@ -18,9 +17,9 @@ use crate::{
     worker_config::{EmbeddedManager, RpcClient, WorkerConfig},
 };
 use std::{
-    net::{SocketAddr, ToSocketAddrs, UdpSocket},
+    net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 use tokio::runtime::Runtime;
 use tracing::{debug, info, warn};
@@ -67,7 +66,7 @@ pub(super) fn build(
         clock: Arc::new(WallClock),
         hooks,
         chain,
-        instance: config.worker.name.clone().unwrap_or_else(|| own_address(&config.sector_manager.rpc_client)),
+        instance: config.worker.name.clone().unwrap_or_else(|| own_ip(&config.sector_manager.rpc_client).to_string()),
         stores: Arc::new(stores),
         static_tree_d: Arc::new(config.processors.static_tree_d.clone()),
     })
@@ -106,9 +105,10 @@ async fn open_embedded(
     served::open(options).await
 }
 
-/// The address of the interface that reaches the manager: what an operator would call this worker.
-fn own_address(client: &RpcClient) -> String {
-    let RpcClient::Remote(remote) = client else { return "127.0.0.1".into() };
+/// The address of the interface that reaches the manager: what an operator would call this worker. Without a network, or
+/// with a manager whose name is not known here, it is this host alone.
+pub(super) fn own_ip(client: &RpcClient) -> IpAddr {
+    let RpcClient::Remote(remote) = client else { return Ipv4Addr::LOCALHOST.into() };
     let address = || {
         let (_, rest) = remote.url.split_once("://")?;
         let authority = rest.split('/').next()?;
@@ -121,9 +121,12 @@ fn own_address(client: &RpcClient) -> String {
         let socket = UdpSocket::bind(if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).ok()?;
         // A UDP connect sends nothing: it only chooses the interface.
         socket.connect(target).ok()?;
-        Some(socket.local_addr().ok()?.ip().to_string())
+        Some(socket.local_addr().ok()?.ip())
     };
-    address().unwrap_or_else(|| "127.0.0.1".into())
+    address().unwrap_or_else(|| {
+        warn!("no interface of this host reaches the manager: set worker.name, or this worker goes by 127.0.0.1");
+        Ipv4Addr::LOCALHOST.into()
+    })
 }
 
 /// The first signal asks for a stop in order, the second ends the process at once.
@@ -147,37 +150,6 @@ pub(super) fn on_signals(runtime: &Runtime, stop: StopFlag) {
     });
 }
 
-/// Tells the manager regularly that this worker is there. Nothing depends on it: errors are only logged.
-pub(super) fn ping(runtime: &Runtime, config: &WorkerConfig, parts: &Parts, status: Status) {
-    let (manager, name) = (parts.manager.clone(), parts.instance.clone());
-    let interval = config.worker.ping_interval.0;
-    let dest = match own_address(&config.sector_manager.rpc_client).parse() {
-        Ok(address) => SocketAddr::new(address, config.worker.rpc_server.port).to_string(),
-        Err(_) => String::new(),
-    };
-    runtime.spawn(async move {
-        loop {
-            tokio::time::sleep(interval).await;
-            let info = WorkerInfo {
-                name: name.clone(),
-                dest: dest.clone(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                summary: status.summary(),
-            };
-            let ticket = manager.submit(Call::WorkerPing(info));
-            let answer = loop {
-                match manager.poll(ticket) {
-                    Some(answer) => break answer,
-                    None => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            };
-            if let Err(error) = answer as Result<Answer, ManagerError> {
-                debug!(%error, "ping");
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,7 +160,8 @@ mod tests {
         let remote = |url: &str| {
             RpcClient::Remote(RemoteManager { addr: url.into(), url: url.into(), headers: Default::default() })
         };
-        assert_eq!(own_address(&remote("http://127.0.0.1:1789")), "127.0.0.1");
-        assert_eq!(own_address(&remote("http://no such host:1")), "127.0.0.1");
+        assert_eq!(own_ip(&remote("http://127.0.0.1:1789")).to_string(), "127.0.0.1");
+        assert_eq!(own_ip(&remote("http://[::1]")).to_string(), "::1");
+        assert_eq!(own_ip(&remote("http://no such host:1")).to_string(), "127.0.0.1");
     }
 }

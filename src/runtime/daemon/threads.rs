@@ -1,101 +1,113 @@
 //! A thread per worker, each a loop of steps; the calling thread collects what they finish.
+//!
+//! ```text
+//! board ─ orders ─► thread: obey, reload, step, show ─ news ─► collector ─► reports, the service manager, the ending
+//!   ▲                                     │
+//!   └──────────── what it does ───────────┘
+//! ```
+//!
+//! A stop has a bound: `grace` for stages in flight, `STOP_PATIENCE` more for threads whose disk does not answer.
 
-use super::{Ending, SectorReport, StopFlag, budget::Budget};
+use super::{
+    Ending, SectorReport, StopFlag, budget::Budget, hot_reload::HotReload, long_work::LongWork, service::Service,
+};
 use crate::runtime::{
-    manager::wire::WorkerInfoSummary,
+    control::{Answer, Board, Doing, View, Wish},
     sector::{Failure, Record, State},
     worker::{Step, Worker},
 };
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
 };
-use tracing::{info, warn};
+use tracing::{error, info, info_span, warn};
 
-/// The longest a thread rests before it looks at the stop flag again.
+/// The longest a thread rests while an answer is outstanding, and the collector before it looks at the stop flag again.
 const REST_MAX: Duration = Duration::from_millis(100);
 /// The first rest while an answer is outstanding; it doubles up to `REST_MAX`.
 const REST_MIN: Duration = Duration::from_millis(1);
-
-/// What a thread is doing, for the ping.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mood {
-    #[default]
-    Empty,
-    Running,
-    Waiting,
-    Paused,
-}
-
-/// The moods of all threads.
-#[derive(Clone, Debug)]
-pub(super) struct Status(Arc<Mutex<Vec<Mood>>>);
-
-impl Status {
-    pub(super) fn new(threads: usize) -> Self {
-        Self(Arc::new(Mutex::new(vec![Mood::default(); threads])))
-    }
-
-    fn set(&self, thread: usize, mood: Mood) {
-        self.0.lock().expect("moods are only copied under the lock")[thread] = mood;
-    }
-
-    /// Counted for the manager.
-    pub(super) fn summary(&self) -> WorkerInfoSummary {
-        let moods = self.0.lock().expect("moods are only copied under the lock");
-        let count = |mood| moods.iter().filter(|m| **m == mood).count();
-        WorkerInfoSummary {
-            threads: moods.len(),
-            empty: count(Mood::Empty),
-            paused: count(Mood::Paused),
-            running: count(Mood::Running),
-            waiting: count(Mood::Waiting),
-            errors: count(Mood::Paused),
-        }
-    }
-}
+/// The longest rest of a thread that has nothing to do: orders and stops end it, a clock that was set does not.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// A step takes milliseconds. A thread that is in one for longer hangs on its disk, and the stop goes on without it.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a thread tells the collector.
 enum News {
     Finished(Box<SectorReport>),
-    Paused(String, Failure),
-    Ended,
+    Paused(usize, String, Failure),
+    Resumed(usize),
+    Ended(usize),
+}
+
+/// A worker and what may change its settings between two sectors.
+pub(super) struct Seated {
+    pub worker: Worker,
+    pub hot: HotReload,
+}
+
+/// What the threads are run with.
+pub(super) struct Orders<'a> {
+    /// Stop after so many finished sectors.
+    pub asked: Option<u64>,
+    pub stop: &'a StopFlag,
+    /// How long a stop waits for stages in flight.
+    pub grace: Duration,
 }
 
 /// Runs every worker until the budget is used up, a stop is asked for, or (with a budget) all that is left is paused.
 pub(super) fn run(
-    workers: Vec<Worker>,
-    asked: Option<u64>,
-    stop: &StopFlag,
-    grace: Duration,
-    status: &Status,
+    workers: Vec<Seated>,
+    orders: &Orders,
+    board: &Board,
+    service: &mut Service,
     finished: &mut dyn FnMut(SectorReport),
 ) -> Ending {
     let (news, heard) = mpsc::channel();
-    let threads = start(workers, asked, stop, grace, status, &news);
+    let threads = start(workers, orders, board, &news);
     drop(news);
-    let (mut live, mut done, mut paused) = (threads.len(), 0, Vec::new());
-    while live > 0 {
+    let (mut done, mut paused): (u64, Vec<(usize, String, Failure)>) = (0, Vec::new());
+    let (mut ended, mut stopping) = (vec![false; threads.len()], None);
+    let live = |ended: &[bool]| ended.iter().filter(|ended| !**ended).count();
+    while live(&ended) > 0 {
         match heard.recv_timeout(REST_MAX) {
             Ok(News::Finished(report)) => {
                 done += u64::from(report.proof_verified);
                 finished(*report);
             }
-            Ok(News::Paused(location, failure)) => paused.push((location, failure)),
-            Ok(News::Ended) => live -= 1,
+            Ok(News::Paused(thread, location, failure)) => paused.push((thread, location, failure)),
+            Ok(News::Resumed(thread)) => paused.retain(|(paused, ..)| *paused != thread),
+            Ok(News::Ended(thread)) => ended[thread] = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if asked.is_some() && live > 0 && paused.len() == live {
-            stop.request();
+        service.tick(done, Instant::now());
+        if orders.asked.is_some() && live(&ended) > 0 && paused.len() == live(&ended) {
+            orders.stop.request();
+        }
+        if orders.stop.requested() {
+            let since = *stopping.get_or_insert_with(|| {
+                service.stopping();
+                board.wake();
+                Instant::now()
+            });
+            if since.elapsed() > orders.grace + STOP_PATIENCE {
+                error!(
+                    threads = live(&ended),
+                    "sealing threads do not answer, their disks may hang: stopped without them"
+                );
+                break;
+            }
         }
     }
-    let died = threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
-    ending(asked, done, died, stop.requested(), paused)
+    // A thread that hangs is not waited for; it ends with the process, and its store is owned until then.
+    let over = threads.into_iter().zip(ended).filter(|(_, ended)| *ended).map(|(thread, _)| thread);
+    let died = over.map(JoinHandle::join).filter(Result::is_err).count();
+    let paused = paused.into_iter().map(|(_, location, failure)| (location, failure)).collect();
+    ending(orders.asked, done, died, orders.stop.requested(), paused)
 }
 
 fn ending(asked: Option<u64>, done: u64, died: usize, stopped: bool, paused: Vec<(String, Failure)>) -> Ending {
@@ -108,20 +120,24 @@ fn ending(asked: Option<u64>, done: u64, died: usize, stopped: bool, paused: Vec
 }
 
 /// Sectors that are on their way come first: they get their permits before any thread can take a new one.
-fn start(
-    workers: Vec<Worker>,
-    asked: Option<u64>,
-    stop: &StopFlag,
-    grace: Duration,
-    status: &Status,
-    news: &Sender<News>,
-) -> Vec<JoinHandle<()>> {
-    let budget = Arc::new(Budget::new(asked));
+fn start(workers: Vec<Seated>, orders: &Orders, board: &Board, news: &Sender<News>) -> Vec<JoinHandle<()>> {
+    let budget = Arc::new(Budget::new(orders.asked));
     let mut threads = Vec::new();
-    for (index, worker) in workers.into_iter().enumerate() {
+    for (index, Seated { worker, hot }) in workers.into_iter().enumerate() {
         let permitted = worker.record().state != State::Empty && budget.take();
-        let (budget, stop, status, news) = (budget.clone(), stop.clone(), status.clone(), news.clone());
-        threads.push(Thread { index, worker, budget, permitted, stop, grace, status, news });
+        threads.push(Thread {
+            index,
+            worker,
+            hot,
+            budget: budget.clone(),
+            permitted,
+            held: false,
+            paused: false,
+            stop: orders.stop.clone(),
+            grace: orders.grace,
+            board: board.clone(),
+            news: news.clone(),
+        });
     }
     let spawn = |thread: Thread| {
         let name = format!("sealing-{}", thread.index);
@@ -133,27 +149,39 @@ fn start(
 struct Thread {
     index: usize,
     worker: Worker,
+    hot: HotReload,
     budget: Arc<Budget>,
     permitted: bool,
+    /// An operator paused it.
+    held: bool,
+    /// A failure paused it.
+    paused: bool,
     stop: StopFlag,
     grace: Duration,
-    status: Status,
+    board: Board,
     news: Sender<News>,
 }
 
 /// Tells the end of a thread, however it comes.
-struct TellEnd(Sender<News>);
+struct TellEnd {
+    thread: usize,
+    board: Board,
+    news: Sender<News>,
+}
 
 impl Drop for TellEnd {
     fn drop(&mut self) {
+        let fault = "the thread ended by itself, a fault of this program: restart the daemon";
+        self.board.close(self.thread, thread::panicking().then_some(fault), Instant::now());
         // The collector may be gone when the process is ending.
-        let _ = self.0.send(News::Ended);
+        let _ = self.news.send(News::Ended(self.thread));
     }
 }
 
 impl Thread {
     fn run(mut self) {
-        let _end = TellEnd(self.news.clone());
+        let _end = TellEnd { thread: self.index, board: self.board.clone(), news: self.news.clone() };
+        let _span = info_span!("thread", n = self.index).entered();
         self.work();
         if self.worker.stage_in_flight().is_some() {
             // The stage goes on writing until the process ends: the store's lock must not be let go before.
@@ -162,7 +190,7 @@ impl Thread {
     }
 
     fn work(&mut self) {
-        let (mut paused, mut rest, mut stopping) = (false, REST_MIN, None);
+        let (mut rest, mut stopping, mut long) = (REST_MIN, None, LongWork::default());
         loop {
             if self.stop.requested() && self.may_stop(*stopping.get_or_insert_with(Instant::now)) {
                 return;
@@ -171,32 +199,94 @@ impl Thread {
             if !self.permitted {
                 return;
             }
-            match self.worker.step() {
-                Step::Progressed => {
-                    rest = REST_MIN;
-                    self.status.set(self.index, Mood::Running);
-                }
-                Step::WaitUntil(until) => {
-                    let empty = self.worker.record().state == State::Empty;
-                    self.status.set(self.index, if empty { Mood::Empty } else { Mood::Waiting });
-                    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-                    thread::sleep(left.min(REST_MAX));
-                }
-                Step::WaitFor(_) => {
-                    thread::sleep(rest);
+            self.obey();
+            let step = self.step();
+            self.show(step.as_ref());
+            long.tell(self.worker.stage_in_flight(), self.worker.sector(), Instant::now());
+            match step {
+                Some(Step::Progressed) => rest = REST_MIN,
+                Some(Step::WaitFor(_)) => {
+                    self.board.rest(self.index, rest);
                     rest = (rest * 2).min(REST_MAX);
                 }
-                Step::Paused(failure) => {
-                    self.status.set(self.index, Mood::Paused);
-                    if !paused {
-                        paused = true;
-                        self.tell_paused(failure);
-                    }
-                    thread::sleep(REST_MAX);
+                Some(Step::WaitUntil(until)) => {
+                    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+                    self.board.rest(self.index, left.min(IDLE_MAX));
                 }
-                Step::Finished(record) => self.finish(&record),
+                Some(Step::Paused(failure)) => {
+                    self.tell_paused(failure);
+                    self.board.rest(self.index, IDLE_MAX);
+                }
+                Some(Step::Finished(record)) => self.finish(&record),
+                None => self.board.rest(self.index, IDLE_MAX),
             }
         }
+    }
+
+    /// One step; `None` where a pause leaves nothing to do.
+    fn step(&mut self) -> Option<Step> {
+        if self.held {
+            return self.worker.settle();
+        }
+        if self.worker.between_sectors()
+            && let Some(sealing) = self.hot.look()
+        {
+            self.worker.set_sealing(sealing);
+        }
+        Some(self.worker.step())
+    }
+
+    fn obey(&mut self) {
+        while let Some(order) = self.board.next(self.index) {
+            let answer = match order.wish {
+                Wish::Pause => Ok(self.pause()),
+                Wish::Resume(state) => self.resume(state),
+            };
+            // Whoever asks next sees what was answered.
+            self.show(None);
+            order.answer(answer);
+        }
+    }
+
+    fn pause(&mut self) -> bool {
+        if !self.held {
+            self.held = true;
+            info!("paused by an operator; a stage that is being worked on goes on");
+        }
+        true
+    }
+
+    fn resume(&mut self, state: Option<State>) -> Answer {
+        if !self.held && !self.paused {
+            return Ok(false);
+        }
+        self.worker.resume(state)?;
+        info!("resumed by an operator");
+        if self.paused {
+            let _ = self.news.send(News::Resumed(self.index));
+        }
+        (self.held, self.paused) = (false, false);
+        Ok(true)
+    }
+
+    /// Tells the board what the thread does after a step; `None`: what it did before goes on.
+    fn show(&self, step: Option<&Step>) {
+        let doing = match (step, self.worker.busy_with()) {
+            _ if self.held || self.paused => Doing::Paused,
+            (Some(Step::Paused(_)), _) => Doing::Paused,
+            (Some(Step::WaitUntil(_)), _) => Doing::Waiting,
+            (_, Some(busy)) => Doing::Running(busy),
+            // Between two things, or queued for a slot.
+            _ => Doing::Waiting,
+        };
+        let view = View {
+            doing,
+            sector: self.worker.sector(),
+            state: self.worker.record().state,
+            stage: self.worker.stage(),
+            last_error: self.worker.last_error().map(str::to_owned),
+        };
+        self.board.show(self.index, view, Instant::now());
     }
 
     /// Whether nothing is lost by leaving now, or waiting has gone on long enough.
@@ -223,10 +313,15 @@ impl Thread {
         }
     }
 
-    fn tell_paused(&self, failure: Failure) {
+    fn tell_paused(&mut self, failure: Failure) {
+        if self.paused {
+            return;
+        }
+        self.paused = true;
         let location = self.worker.location().display().to_string();
-        warn!(location, "thread paused, restart the daemon to try again: {failure}");
-        let _ = self.news.send(News::Paused(location, failure));
+        let index = self.index;
+        warn!(location, "thread paused; remove the cause, then `damocles-worker worker resume {index}`: {failure}");
+        let _ = self.news.send(News::Paused(index, location, failure));
     }
 }
 
@@ -235,12 +330,20 @@ mod tests {
     use super::*;
     use crate::runtime::worker::tests::Bench;
 
-    fn run_on(bench: &Bench, stores: &[&str], asked: u64) -> (Ending, Vec<String>) {
+    fn seated(bench: &Bench, stores: &[&str]) -> (Vec<Seated>, Board) {
         let workers: Vec<_> = stores.iter().map(|store| bench.worker_in(store)).collect();
-        let (status, mut names) = (Status::new(workers.len()), Vec::new());
-        let ending = run(workers, Some(asked), &StopFlag::default(), Duration::ZERO, &status, &mut |report| {
-            names.push(report.name);
-        });
+        let threads = workers.iter().map(|worker| (worker.location().to_owned(), "sealer".to_owned()));
+        let board = Board::new(threads, Instant::now());
+        let seat = |worker: Worker| Seated { hot: HotReload::none(worker.location()), worker };
+        (workers.into_iter().map(seat).collect(), board)
+    }
+
+    fn run_on(bench: &Bench, stores: &[&str], asked: u64) -> (Ending, Vec<String>) {
+        let (workers, board) = seated(bench, stores);
+        let (stop, mut names) = (StopFlag::default(), Vec::new());
+        let orders = Orders { asked: Some(asked), stop: &stop, grace: Duration::ZERO };
+        let mut service = Service::new(board.clone(), None, Instant::now());
+        let ending = run(workers, &orders, &board, &mut service, &mut |report| names.push(report.name));
         (ending, names)
     }
 

@@ -5,12 +5,13 @@
 //! that have not ended when the bridge is dropped are abandoned: every call is safe to repeat.
 
 use super::{Answer, Call, CallTicket, Manager, ManagerError, SectorManager};
-use crate::runtime::words::panic_text;
+use crate::runtime::{metrics, words::panic_text};
 use std::{
     collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 use tokio::{
     runtime::Handle,
@@ -43,7 +44,12 @@ impl<M: Manager> SectorManager for Bridge<M> {
     fn submit(&self, call: Call) -> CallTicket {
         let method = call.method();
         let manager = self.manager.clone();
-        let task = self.runtime.spawn(async move { manager.call(call).await });
+        let task = self.runtime.spawn(async move {
+            let asked = Instant::now();
+            let answer = manager.call(call).await;
+            metrics::manager_called(method, &answer, asked.elapsed());
+            answer
+        });
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.given += 1;
         let ticket = CallTicket(calls.given);

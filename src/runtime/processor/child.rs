@@ -17,7 +17,7 @@ use super::{
     restart::{Pace, Restarts},
 };
 use crate::{
-    runtime::stage::Stage,
+    runtime::{metrics, stage::Stage},
     sys::process::{self, ChildSpec},
 };
 use nix::sys::signal::Signal;
@@ -221,6 +221,7 @@ impl<K: Copy + Send + 'static> Shared<K> {
                 warn!(processor = self.name(), "{why}; auto_restart = false: it is not started again");
                 return;
             }
+            metrics::child_restarts(self.plan.stage, self.plan.index);
             let pause = restarts.pause(began.elapsed());
             warn!(processor = self.name(), "{why}; started again in {} s", pause.as_secs_f32());
             if self.rest(pause) {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::runtime::{
     limit::{Health, Limits, Place, Rules, Ticket},
+    metrics,
     stage::Stage,
 };
 use nix::sys::signal::Signal;
@@ -166,6 +167,7 @@ impl Executor for Pool {
             state.tasks.insert(slot, Running::Since(now));
             (place, waited)
         };
+        metrics::queue_waited(stage, waited);
         if waited >= LONG_WAIT {
             info!(%stage, seconds = waited.as_secs_f32(), "waited for a slot");
         }
@@ -215,8 +217,9 @@ impl Shared {
         let stage = task.stage();
         // Detached on purpose: a stage may take hours, and a stopping daemon does not wait for it. What it has not
         // finished is not in the journal and is done again.
+        let span = tracing::Span::current();
         thread::spawn(move || {
-            let result = perform_guarded(&self.perform, task);
+            let result = span.in_scope(|| perform_guarded(&self.perform, task));
             self.ended(
                 slot,
                 result.map_err(|flaw| StageError { stage, reason: flaw.reason, permanent: flaw.permanent }),

@@ -16,7 +16,11 @@ pub fn apply(record: Record, event: Event, sealing: &Sealing) -> Result<Record, 
     let before = record.state;
     let impossible = Impossible { event: event.name(), state: before };
     let durable = event.is_durable();
-    let mut next = transition(record, event, sealing).ok_or(impossible)?;
+    let next = match event {
+        Event::SetBack { to } => super::back::set_back(record, to),
+        event => transition(record, event, sealing),
+    };
+    let mut next = next.ok_or(impossible)?;
     if durable && next.state != before {
         // Progress: earlier failures of the sector count no more.
         next.retries = 0;

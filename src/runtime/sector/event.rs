@@ -1,6 +1,6 @@
 //! What happened. Durable events are journaled and rebuild the record; the others steer this process only.
 
-use super::Failure;
+use super::{Failure, State};
 use crate::runtime::{
     manager::wire::{AllocatedSector, B64Bytes, SectorPiece, Seed, StoreBasicInfo, Ticket},
     stage::{Opaque, Pc2Output, PieceInfo, Stage},
@@ -81,6 +81,10 @@ pub enum Event {
     },
     /// The manager was told and the files are gone.
     Dropped,
+    /// An operator sent the sector back.
+    SetBack {
+        to: State,
+    },
 
     /// Not durable: where the files may go. Asked again after a restart or a failed transfer.
     SpaceReserved(StoreBasicInfo),
@@ -130,6 +134,7 @@ impl Event {
             Self::ProofLanded => "ProofLanded",
             Self::Aborted { .. } => "Aborted",
             Self::Dropped => "Dropped",
+            Self::SetBack { .. } => "SetBack",
             Self::Held { .. } => "Held",
             Self::Failed { .. } => "Failed",
             Self::Resumed => "Resumed",

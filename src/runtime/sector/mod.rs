@@ -11,9 +11,10 @@
 //!   └──────────────────────────── files dropped ◄──────────── Aborted ◄─ any ──┘
 //! ```
 //!
-//! `decide` says what to do, `apply` alone makes the new record. No threads, no files; `now` is an argument.
+//! `decide` says what to do, `apply` alone makes the new record. `back` is where an operator may send a sector back to. No threads, no files; `now` is an argument.
 
 mod apply;
+mod back;
 pub mod deals;
 mod decide;
 mod event;
@@ -22,6 +23,7 @@ mod record;
 mod state;
 
 pub use apply::{Impossible, apply};
+pub use back::legal;
 pub use decide::{Action, decide, unasked};
 pub use event::Event;
 pub use failure::{Failure, Level};

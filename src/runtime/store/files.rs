@@ -110,6 +110,13 @@ impl Store {
         Ok(self.root().join(self.sector_paths()?.cache()).join(C1_OUTPUT))
     }
 
+    /// How many bytes of the sector a persistent store keeps, as the files are now.
+    pub fn persisted_bytes(&self) -> u64 {
+        let (Some(sector), Some(paths)) = (self.record().sector, self.paths()) else { return 0 };
+        let files = paths.persisted(sector.proof_type.sector_size());
+        files.iter().filter_map(|(path, _)| Some(fs::metadata(self.root().join(path)).ok()?.len())).sum()
+    }
+
     /// Removes every file of the sector. What is gone already stays gone.
     pub fn drop_files(&self) -> Result<(), StoreError> {
         let paths = self.sector_paths()?;

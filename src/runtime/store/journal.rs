@@ -5,7 +5,10 @@
 //! "journal cut" repeats nothing.
 
 use crate::{
-    runtime::sector::{self, Event, Impossible, Record},
+    runtime::{
+        metrics,
+        sector::{self, Event, Impossible, Record},
+    },
     sys::durable::{self, DurableError},
     worker_config::Sealing,
 };
@@ -134,6 +137,7 @@ impl Journal {
         let line = seal_line(&entry);
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(self.io("writing"))?;
         self.ragged = false;
+        metrics::journaled();
         self.end += line.len() as u64;
         self.seq += 1;
         Ok(())
@@ -145,6 +149,7 @@ impl Journal {
         durable::write_atomic(&self.root.join("snapshot"), &line)?;
         self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(self.io("cutting"))?;
         self.end = 0;
+        metrics::snapshot_written();
         Ok(())
     }
 

@@ -9,10 +9,12 @@
 
 mod answers;
 mod deals;
+mod steer;
 mod tasks;
 
 use super::{
     manager::{Answer, Call, CallTicket, ManagerError, SectorManager, wire::*},
+    metrics,
     pieces::PieceSource,
     processor::{End, Executor, Output, Slot},
     sector::{Action, Event, Failure, Level, Record, State, decide, unasked},
@@ -97,6 +99,8 @@ pub struct Worker {
     /// A result that could not be journaled yet, and when that is tried again.
     unjournaled: Option<(Event, SystemTime)>,
     asks: u32,
+    /// The last failure since the sector's last progress, for whoever asks.
+    last_error: Option<String>,
 }
 
 enum Pending {
@@ -118,6 +122,7 @@ impl Worker {
             report: None,
             unjournaled: None,
             asks: 0,
+            last_error: None,
         }
     }
 
@@ -194,7 +199,7 @@ impl Worker {
                 Some(answer) => self.answered(call, answer),
             },
             Some(Pending::Stage(slot, stage, target)) => match self.parts.executor.poll(slot) {
-                Some(end) => self.ended(end, target),
+                Some(end) => self.ended(stage, end, target),
                 None => {
                     self.pending = Some(Pending::Stage(slot, stage, target));
                     Ok(Step::WaitFor(stage.name()))
@@ -305,13 +310,16 @@ impl Worker {
         info!(sector = self.sector_name(), %stage, "started");
         let (slot, _) = self.slot.take().expect("granted above");
         self.ticket_fresh = false;
-        self.parts.executor.start(slot, task);
+        // What is said while the stage runs names its sector, whoever says it.
+        let span = tracing::info_span!("stage", sector = self.sector_name(), %stage);
+        span.in_scope(|| self.parts.executor.start(slot, task));
         self.pending = Some(Pending::Stage(slot, stage, target));
         Ok(Step::Progressed)
     }
 
     /// A stage came back.
-    fn ended(&mut self, (result, ran): End, target: Option<String>) -> Result<Step, StoreError> {
+    fn ended(&mut self, stage: Stage, (result, ran): End, target: Option<String>) -> Result<Step, StoreError> {
+        metrics::stage_ended(stage, result.is_ok(), ran);
         match result {
             Err(error) if error.permanent => self.fail(Failure::permanent(error.to_string())),
             Err(error) => self.fail(Failure::temporary(error.to_string())),
@@ -323,6 +331,9 @@ impl Worker {
                 }
                 let event = self.event_of(output, ran.as_secs_f64(), target)?;
                 let unmark = matches!(event, Event::Pc2Done { .. } | Event::ReplicaRestored);
+                if matches!(event, Event::Persisted { .. }) {
+                    metrics::transferred(self.store.persisted_bytes());
+                }
                 self.happen_and_report(event)?;
                 if unmark {
                     // After the journal: a marker that stays is cleaned up, one that is missing would hide a torn replica.
@@ -429,18 +440,26 @@ impl Worker {
         let record = self.record().clone();
         self.store.drop_files()?;
         self.happen(Event::Dropped)?;
+        metrics::sector_ended(record.state);
+        self.last_error = None;
         Ok(Step::Finished(Box::new(record)))
     }
 
     fn fail(&mut self, failure: Failure) -> Result<Step, StoreError> {
         self.give_up_slot();
         if failure.level == Level::Abort {
+            metrics::failed(Level::Abort, self.record().state);
+            self.last_error = Some(failure.to_string());
             return self.happen_and_report(Event::Aborted { reason: failure.reason });
         }
         warn!(sector = self.sector_name(), state = %self.record().state, "{failure}");
         let (prev, now) = (self.record().state, self.parts.clock.now());
         let told = SectorFailure { level: failure.level.to_string(), desc: failure.reason.clone() };
+        self.last_error = Some(failure.to_string());
+        let level = failure.level;
         self.happen(Event::Failed { failure, now })?;
+        // Tried too often, a temporary failure has become a permanent one.
+        metrics::failed(self.record().paused.as_ref().map_or(level, |paused| paused.level), prev);
         self.submit_report(prev, "Failed", Some(told));
         Ok(Step::Progressed)
     }
@@ -475,6 +494,7 @@ impl Worker {
             return Err(error);
         }
         if self.record().state != prev {
+            self.last_error = None;
             info!(sector = self.sector_name(), state = %self.record().state, "reached");
         }
         self.submit_report(prev, name, None);

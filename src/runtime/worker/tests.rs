@@ -1,6 +1,8 @@
 //! A worker against a manager and an executor that answer at once, with a crash at every step in turn.
 
 mod deals;
+mod keys;
+mod steer;
 
 use super::*;
 use crate::runtime::{

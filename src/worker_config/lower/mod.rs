@@ -14,7 +14,7 @@ use super::{
     diagnosis::{Log, Place},
     raw,
     read::At,
-    types::{ManagerConfig, WorkerConfig},
+    types::{ManagerConfig, SealingThread, WorkerConfig},
 };
 use crate::units::HumanDuration;
 use std::path::{Component, Path, PathBuf};
@@ -42,6 +42,11 @@ pub(super) fn config(raw: &raw::Config, log: &mut Log) -> Option<WorkerConfig> {
 /// What a served manager is told.
 pub(super) fn manager_config(raw: &raw::Config, log: &mut Log) -> ManagerConfig {
     manager::manager(raw, log)
+}
+
+/// A thread's settings under its `config.toml`.
+pub(super) fn overlaid(raw: &raw::ThreadOverlay, base: &SealingThread, log: &mut Log) -> SealingThread {
+    stores::overlaid(raw, base, log)
 }
 
 /// A value that is a plain copy, or its default.

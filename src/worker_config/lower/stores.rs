@@ -32,6 +32,19 @@ pub(super) fn threads(raw: &raw::Config, common: &Sealing, log: &mut Log) -> Vec
     threads
 }
 
+/// What a thread's `config.toml` makes of its settings.
+pub(super) fn overlaid(raw: &raw::ThreadOverlay, base: &SealingThread, log: &mut Log) -> SealingThread {
+    if let Some(place) = &raw.location {
+        let accepted = "it has no effect: a thread keeps the store that the main file gives it; remove this key";
+        log.warning(place, "the location of a store in its own file", accepted);
+    }
+    SealingThread {
+        location: base.location.clone(),
+        plan: raw.plan.as_ref().map_or(base.plan, |at| at.value),
+        sealing: sealing::over(&base.sealing, &raw.sealing, log),
+    }
+}
+
 pub(super) fn attached(raw: &raw::Config, log: &mut Log) -> Vec<Attached> {
     let attached = named(raw, log);
     let written: Vec<&raw::Attached> = raw.attached.iter().chain(&raw.remote_store).collect();

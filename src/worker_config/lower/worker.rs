@@ -32,7 +32,11 @@ fn rpc_server(raw: &raw::Worker, log: &mut Log) -> RpcServer {
         let accepted = "accepted: an IP address or a host name alone, such as \"0.0.0.0\"; the port is rpc_server.port";
         log.problem(&host.place, format!("found {:?}, which is not a host", host.value), accepted);
     }
-    RpcServer { host: raw.host.as_ref().map_or(default.host, |at| at.value.clone()), port: or(&raw.port, default.port) }
+    RpcServer {
+        host: raw.host.as_ref().map_or(default.host, |at| at.value.clone()),
+        port: or(&raw.port, default.port),
+        token_file: raw.token_file.as_ref().map(|at| at.value.clone()),
+    }
 }
 
 fn local_pieces_dirs(raw: &raw::Worker, log: &mut Log) -> Vec<std::path::PathBuf> {

@@ -1,0 +1,13 @@
+//! What is counted while the daemon runs, and the page that Prometheus reads it from.
+//!
+//! `table` names every metric once, with its help: whoever adds one adds a row there, a function in `record` and a line in
+//! docs/metrics.md, and `tests/tidy` holds the three together. The functions do nothing, at the cost of a load, while no
+//! page is served. `page` is that page.
+
+mod page;
+mod record;
+mod table;
+
+pub use page::{Page, router};
+pub use record::*;
+pub use table::{Kind, Metric, TABLE};
