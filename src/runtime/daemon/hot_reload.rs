@@ -4,7 +4,6 @@
 //! two sectors, and read only if its bytes have changed. A file that is broken keeps the settings as they are, and is told
 //! once; a file that is gone leaves the thread with those of the main file.
 
-use super::check;
 use crate::{
     runtime::metrics,
     worker_config::{self, Sealing, SealingThread},
