@@ -3,11 +3,12 @@
 //! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
 //! gaps, locks, turns). Edges behind small traits: `manager`, `processor`, `store`, `proofs`; `sdr` hashes PC1's layers
 //! for `proofs`. `worker` knows the traits;
-//! only `daemon` names the concrete types. `words` tells any part's failures on one line.
+//! only `daemon` names the concrete types. `pc1_numbers` tells how far PC1 is; `words` tells any part's failures on one line.
 
 pub mod daemon;
 pub mod limit;
 pub mod manager;
+pub mod pc1_numbers;
 pub mod processor;
 pub mod proofs;
 pub mod sdr;
