@@ -58,12 +58,13 @@
 //! | `CID` and `CID.car` in FOLDERS of `worker.local_pieces_dirs`, files of `[sector_manager.embedded] pieces` | `daemon`, `manager`, `processor` | read |
 //! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
-//! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N |
+//! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N, and `pc1-memory.lock` while memory for one is taken |
+//! | folders of `HUGEPAGE_FILES_PATH` or `…_PATTERN` | `daemon`, `processor pc1` | files in them are locked and overwritten, never made, shortened or removed |
 //! | `/sys/devices/system/node/node*/hugepages/*/nr_hugepages`, `…/node*/compact` | `store` | pools are raised and lowered; the machine-wide `nr_hugepages` of a page size is locked meanwhile |
 //! | folders on a hugetlbfs (`--path`), mounts (`--mount`) | `store` | `numa_N/32.0_GiB_0`, …; on their way in `MOUNT/.damocles-init-*-staging/` |
 //! | `/var/lib/damocles-worker/hugepage.json` (`--state`) | `store` | what was made since the machine was booted; beside it `.lock` |
-//! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store` | read |
-//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
+//! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store`; the first also pc1 with hugepage files | read |
+//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock, and `pc1-N.numbers`, what a pc1 tells; with mode 0700, removed at the end or by the next start |
 //! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
 //! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
 //! | FOLDER of `man` | `man` | manual pages |
@@ -73,10 +74,10 @@
 //!
 //! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `TMPDIR`, `PATH` and
 //! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*`, `VENUS_WORKER_NUMA_PREFERRED` and `PIECE_FETCHER_TOKEN` (`processor`),
-//! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1), `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` (`daemon`) and `RUST_LOG`
-//! (`daemon`, `processor`). The network is used by `params fetch` (the gateway), by `daemon` with a remote manager and its add_pieces
-//! processors, by `worker` (a daemon's RPC), and by `manager`, which listens; `daemon` listens on `worker.rpc_server` and, if asked to,
-//! `metrics.http_listen`.
+//! `DAMOCLES_PC1_PROVER`, `DAMOCLES_PC1_SECTORS_PER_CORE`, `DAMOCLES_PC1_REQUIRE_HUGEPAGES`, `DAMOCLES_PC1_NUMBERS`, `HUGEPAGE_FILES_PATH` and
+//! `HUGEPAGE_FILES_PATH_PATTERN` (pc1), `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` (`daemon`) and `RUST_LOG` (`daemon`, `processor`).
+//! The network is used by `params fetch` (the gateway), by `daemon` with a remote manager and its add_pieces processors, by `worker` (a
+//! daemon's RPC), and by `manager`, which listens; `daemon` listens on `worker.rpc_server` and, if asked to, `metrics.http_listen`.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;

@@ -5,6 +5,7 @@
 //! cargo bench --profile dev --bench sdr                            sectors of 512 MiB
 //! cargo bench --profile dev --bench sdr -- --nodes-log2 27         of 4 GiB, which leaves every cache: 20 GiB of memory
 //!     … --without-multicore                                        without whole layers by the library, which take minutes
+//! cargo bench --profile dev --bench sdr -- --memory                small pages, transparent huge pages, hugepage files (root)
 //! ```
 //!
 //! The graph is random with the distances of the real one: distances double with each of as many buckets, expander
@@ -12,6 +13,8 @@
 //! tests are for. Everything is done several times in turns, and medians are compared. Best with nothing else on the
 //! machine, or with `chrt -f 45` before it.
 
+#[path = "memory.rs"]
+mod memory;
 #[path = "stock.rs"]
 mod stock;
 
@@ -25,6 +28,7 @@ use damocles_worker::runtime::sdr::{
     kernel::{Kernel, Strand},
     label::{Label, PARENTS},
     mapping::{Anonymous, ParentFile},
+    memory::Labels,
     seats,
 };
 use std::{
@@ -98,18 +102,23 @@ fn write_parents(path: &Path, nodes: usize) -> io::Result<()> {
 
 /// Room of one layer each, written once so that every page is there.
 struct Layers {
-    previous: Anonymous,
-    current: Vec<Anonymous>,
+    previous: Box<dyn Labels>,
+    current: Vec<Box<dyn Labels>>,
 }
 
 impl Layers {
     fn new(nodes: usize, strands: usize) -> io::Result<Self> {
-        let filled = |word| {
-            let mut memory = Anonymous::new(nodes).map_err(io::Error::other)?;
-            memory.labels_mut().iter_mut().enumerate().for_each(|(i, label)| label.0 = [i as u32 ^ word; 8]);
-            Ok::<_, io::Error>(memory)
-        };
-        Ok(Self { previous: filled(1)?, current: (0..strands).map(|_| filled(2)).collect::<Result<_, _>>()? })
+        let memory = (0..=strands).map(|_| Anonymous::new(nodes).map(|memory| Box::new(memory) as Box<dyn Labels>));
+        Ok(Self::in_memory(memory.collect::<Result<_, _>>().map_err(io::Error::other)?))
+    }
+
+    /// The last one is the layer before.
+    fn in_memory(mut current: Vec<Box<dyn Labels>>) -> Self {
+        for (word, memory) in current.iter_mut().enumerate() {
+            memory.labels_mut().iter_mut().enumerate().for_each(|(i, label)| label.0 = [(i ^ word) as u32; 8]);
+        }
+        let previous = current.pop().expect("a layer before");
+        Self { previous, current }
     }
 }
 
@@ -128,9 +137,12 @@ fn measure(folder: &Path, nodes: usize) -> io::Result<()> {
     let cpus: Vec<u32> = seats::allowed().iter().take(2).collect();
     let count = NODES.min(nodes / 2 / ROUNDS);
     let bench = Bench { kernel: Kernel::best(), parents, nodes, count, cpus };
-    let mut layers = Layers::new(nodes, 2)?;
     let mut out = io::stdout();
     writeln!(out, "kernel {}, {} MiB sectors, CPUs {:?}", bench.kernel.name(), nodes >> 15, bench.cpus)?;
+    if env::args().any(|arg| arg == "--memory") {
+        return memory::compare(&bench);
+    }
+    let mut layers = Layers::new(nodes, 2)?;
     writeln!(out, "layers in transparent huge pages: {}", huge_share(3 * nodes * 32))?;
     let limits = bench.on_first_core(|| bench.limits());
     writeln!(out, "\n{:<52} {:>9} {:>9}", "ns a node", "layer 1", "layer 2")?;
@@ -204,8 +216,8 @@ impl Bench {
     fn strand<'a>(
         &'a self,
         layer: u32,
-        previous: &'a Anonymous,
-        current: &'a mut Anonymous,
+        previous: &'a dyn Labels,
+        current: &'a mut dyn Labels,
         from: usize,
     ) -> Strand<'a> {
         let previous = (layer > 1).then(|| previous.labels());
@@ -215,34 +227,34 @@ impl Bench {
     }
 
     fn one(&self, layer: u32, layers: &mut Layers) -> f64 {
-        let mut strand = self.strand(layer, &layers.previous, &mut layers.current[0], self.nodes / 2);
+        let mut strand = self.strand(layer, &*layers.previous, &mut *layers.current[0], self.nodes / 2);
         median(|| nanoseconds(self.count, || self.kernel.advance(&mut strand, self.count)))
     }
 
     fn start(&self, layer: u32, layers: &mut Layers) -> f64 {
         median(|| {
-            let mut strand = self.strand(layer, &layers.previous, &mut layers.current[0], 0);
+            let mut strand = self.strand(layer, &*layers.previous, &mut *layers.current[0], 0);
             nanoseconds(self.count, || self.kernel.advance(&mut strand, self.count))
         })
     }
 
     fn pair(&self, layer: u32, layers: &mut Layers) -> f64 {
         let [one, other] = &mut layers.current[..] else { unreachable!("two strands") };
-        let mut one = self.strand(layer, &layers.previous, one, self.nodes / 2);
-        let mut other = self.strand(layer, &layers.previous, other, self.nodes / 2);
+        let mut one = self.strand(layer, &*layers.previous, &mut **one, self.nodes / 2);
+        let mut other = self.strand(layer, &*layers.previous, &mut **other, self.nodes / 2);
         median(|| nanoseconds(2 * self.count, || self.kernel.advance_pair(&mut one, &mut other, self.count)))
     }
 
     /// Both cores hash a sector each: the time a sector's node takes, halved, because there are two.
     fn two_cores(&self, layer: u32, layers: &mut Layers) -> f64 {
         let strands = layers.current.iter_mut().zip(&self.cpus);
-        let previous = &layers.previous;
+        let previous = &*layers.previous;
         let times: Vec<f64> = thread::scope(|scope| {
             let running: Vec<_> = strands
                 .map(|(current, cpu)| {
                     scope.spawn(|| {
                         seats::pin(&[*cpu].into_iter().collect());
-                        let mut strand = self.strand(layer, previous, current, self.nodes / 2);
+                        let mut strand = self.strand(layer, previous, &mut **current, self.nodes / 2);
                         median(|| nanoseconds(self.count, || self.kernel.advance(&mut strand, self.count)))
                     })
                 })

@@ -128,11 +128,6 @@ fn pools(inventory: &Inventory, placement: &Placement, choices: &Choices) -> Vec
                 format!("node {} keeps {pooled} in hugepage pools that this plan does not use: plan with --hugepages, or release them", node.id)
             })
             .collect(),
-        // What our engine does not take, nobody else can.
-        Some(_) if choices.prover == Prover::Own => vec![
-            "this version's own PC1 takes transparent huge pages and leaves the pools of --hugepages unused: plan without it"
-                .to_owned(),
-        ],
         Some(_) => placement
             .pc1
             .iter()

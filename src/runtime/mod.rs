@@ -3,7 +3,7 @@
 //! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
 //! gaps, locks, turns). Edges behind small traits: `manager`, `processor`, `store`, `proofs`; `sdr` hashes PC1's layers
 //! for `proofs`. `control`, `rpc`, `listen` and `metrics` are what operators see. `worker` knows the traits;
-//! only `daemon` names the concrete types. `words` tells any part's failures on one line.
+//! only `daemon` names the concrete types. `pc1_numbers` tells how far PC1 is; `words` tells any part's failures on one line.
 
 pub mod control;
 pub mod daemon;
@@ -11,6 +11,7 @@ pub mod limit;
 pub mod listen;
 pub mod manager;
 pub mod metrics;
+pub mod pc1_numbers;
 pub mod pieces;
 pub mod processor;
 pub mod proofs;

@@ -40,6 +40,11 @@ impl Lock {
         Self::try_lock(file, path)
     }
 
+    /// The same on a file that is open already, for what its lock stands for to be done with that very file.
+    pub fn take_file(file: File, path: &Path) -> Result<Self, LockError> {
+        Self::try_lock(file, path)
+    }
+
     fn try_lock(file: File, path: &Path) -> Result<Self, LockError> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => Ok(Self(held)),
@@ -61,7 +66,7 @@ impl Lock {
         }
     }
 
-    /// The file, for a word to whoever meets the lock; nothing may depend on it.
+    /// The file: for a word to whoever meets the lock, on which nothing may depend, or for what the lock stands for.
     pub fn file(&mut self) -> &mut File {
         &mut self.0
     }

@@ -28,6 +28,19 @@ pub fn free(root: &Root, node: NodeId) -> Result<Bytes, HostError> {
     kib_field(&root.read(&path)?, "MemFree").ok_or_else(|| HostError::odd(root, &path, "it has no field MemFree in kB"))
 }
 
+/// About what a node can give before it has to be asked for more: what is free, and the page cache of files.
+pub fn available(root: &Root, node: NodeId) -> Result<Bytes, HostError> {
+    if !has_nodes(root) {
+        return meminfo(root, "MemAvailable");
+    }
+    let path = format!("{NODES}/node{node}/meminfo");
+    let text = root.read(&path)?;
+    let field = |name: &str| {
+        kib_field(&text, name).ok_or_else(|| HostError::odd(root, &path, format!("it has no field {name} in kB")))
+    };
+    Ok(Bytes(field("MemFree")?.0 + field("Active(file)")?.0 + field("Inactive(file)")?.0))
+}
+
 /// All memory of a node.
 pub fn total(root: &Root, node: NodeId) -> Result<Bytes, HostError> {
     if !has_nodes(root) {

@@ -125,12 +125,32 @@ pub fn policy_of_this_thread() -> Result<Policy, PolicyError> {
     })
 }
 
-fn set(mode: libc::c_int, nodes: &[NodeId]) -> Result<(), Errno> {
+/// Lets the pages of a range that are not there yet come from `node`: from it alone, or as long as it has some. The kernel
+/// rounds to whole pages. The policy ends with the mapping.
+pub fn place_range(start: usize, bytes: usize, node: NodeId, alone: bool) -> Result<(), PolicyError> {
+    let failed = |errno| PolicyError { doing: "take memory for layers from node", nodes: vec![node], errno };
+    let mask = mask(&[node]).map_err(failed)?;
+    let mode = if alone { libc::MPOL_BIND } else { libc::MPOL_PREFERRED };
+    // SAFETY: no crate of ours wraps mbind. Without flags it moves nothing: whatever is mapped there keeps its content, and
+    // only where future pages come from is changed; a range that is not mapped is an error. The kernel reads at most the bits
+    // that are told (one more than the last, by its convention) from `mask`, which outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mbind, start, bytes, mode, mask.as_ptr(), (NODES_MAX + 1) as libc::c_ulong, 0)
+    };
+    Errno::result(result).map(drop).map_err(failed)
+}
+
+fn mask(nodes: &[NodeId]) -> Result<[libc::c_ulong; NODES_MAX / WORD_BITS], Errno> {
     let mut mask = [0 as libc::c_ulong; NODES_MAX / WORD_BITS];
     for node in nodes {
         let node = node.0 as usize;
         *mask.get_mut(node / WORD_BITS).ok_or(Errno::EINVAL)? |= 1 << (node % WORD_BITS);
     }
+    Ok(mask)
+}
+
+fn set(mode: libc::c_int, nodes: &[NodeId]) -> Result<(), Errno> {
+    let mask = mask(nodes)?;
     // The default takes an empty set only, which is told by no mask.
     let (mask, bits) = match nodes {
         [] => (ptr::null(), 0),

@@ -44,6 +44,15 @@ impl Users {
 
 /// Looks for mappings of `files` in every process but this one. A process that ends meanwhile has none any more.
 pub fn users(root: &Root, files: &[FileId]) -> Result<Users, ReadError> {
+    look(root, files, |_| true)
+}
+
+/// The same for mappings that can be written to: whoever only asks where a file's pages lie maps it too, to read.
+pub fn writers(root: &Root, files: &[FileId]) -> Result<Users, ReadError> {
+    look(root, files, |line| line.split_whitespace().nth(1).is_some_and(|access| access.contains('w')))
+}
+
+fn look(root: &Root, files: &[FileId], counts: impl Fn(&str) -> bool) -> Result<Users, ReadError> {
     let mut found = Users::default();
     let own = std::process::id();
     for pid in root.names("/proc")?.iter().filter_map(|name| name.parse::<u32>().ok()).filter(|pid| *pid != own) {
@@ -51,7 +60,8 @@ pub fn users(root: &Root, files: &[FileId]) -> Result<Users, ReadError> {
         let process = || Process { pid, name: read("comm").unwrap_or_default() };
         match read("maps") {
             Ok(maps) => {
-                let mut mapped: Vec<_> = maps.lines().filter_map(mapped).filter(|id| files.contains(id)).collect();
+                let lines = maps.lines().filter(|line| counts(line));
+                let mut mapped: Vec<_> = lines.filter_map(mapped).filter(|id| files.contains(id)).collect();
                 mapped.sort();
                 mapped.dedup();
                 found.users.extend(mapped.into_iter().map(|file| (process(), file)));
@@ -94,15 +104,17 @@ mod tests {
         let (_dir, root) = tree(&[
             ("proc/12/maps", MAPS),
             ("proc/12/comm", "pc1\n"),
-            ("proc/13/maps", ""),
+            ("proc/13/maps", "7f0000000000-7f0040000000 r--s 00000000 00:2a 77 /mnt/huge 1g/numa_0/32.0_GiB_0\n"),
             ("proc/14/maps/this-is-a-folder", "and cannot be read as a file"),
             ("proc/15/comm", "ended while we looked\n"),
             ("proc/self/maps", MAPS),
         ]);
         let file = FileId { device: nix::sys::stat::makedev(0, 0x2a), inode: 77 };
         let other = FileId { inode: 78, ..file };
-        let users = users(&root, &[file, other]).unwrap();
-        assert_eq!(users.users, [(Process { pid: 12, name: "pc1".into() }, file)]);
+        let all = users(&root, &[file, other]).unwrap();
+        assert_eq!(all.of(file).iter().map(|process| process.pid).collect::<Vec<_>>(), [12, 13]);
+        let users = writers(&root, &[file, other]).unwrap();
+        assert_eq!(users.users, [(Process { pid: 12, name: "pc1".into() }, file)], "13 only looks");
         assert_eq!(users.of(file).len(), 1);
         assert!(users.of(other).is_empty());
         assert_eq!(users.unread.iter().map(|process| process.pid).collect::<Vec<_>>(), [14]);

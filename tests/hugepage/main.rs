@@ -11,6 +11,7 @@
 //! verify     what is wrong is found, and made anew or left
 //! status     what is shown
 //! persist    the unit, as systemd reads it
+//! pc1        the engine that the files are for: the same layers, one task a file, free after a kill
 //! ```
 //!
 //! Needs root and a writable /sys; what cannot be had is said on stderr and skipped. Pools stay below 1 GiB of 2 MiB
@@ -19,6 +20,7 @@
 mod faults;
 mod kill;
 mod make;
+mod pc1;
 mod persist;
 mod refuse;
 mod release;

@@ -3,6 +3,7 @@
 use crate::seal::Sector;
 use damocles_worker::{
     runtime::{
+        pc1_numbers,
         proofs::{self, Pc1Options, Pc1Prover},
         sdr::{
             Engine, Job,
@@ -29,8 +30,12 @@ use std::{
 use storage_proofs_core::{api_version::ApiVersion, drgraph::BASE_DEGREE};
 use storage_proofs_porep::stacked::{EXP_DEGREE, StackedBucketGraph};
 
-const STOCK: Pc1Options = Pc1Options { prover: Pc1Prover::Stock, sectors_per_core: 1 };
-const OWN: Pc1Options = Pc1Options { prover: Pc1Prover::Own, sectors_per_core: 1 };
+const STOCK: Pc1Options = options(Pc1Prover::Stock);
+const OWN: Pc1Options = options(Pc1Prover::Own);
+
+const fn options(prover: Pc1Prover) -> Pc1Options {
+    Pc1Options { prover, sectors_per_core: 1, hugepages: None, require_hugepages: false }
+}
 
 /// Content by name.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -89,18 +94,24 @@ fn every_proof_version_and_many_replicas_give_the_librarys_files_and_answer_at_2
 }
 
 #[test]
-fn layers_and_comm_r_are_the_librarys_at_8_mib() {
-    for number in [1, 6] {
+fn layers_and_comm_r_are_the_librarys_at_8_mib_in_every_proof_version() {
+    let versions: Vec<_> = SealProof::all().filter(|proof| proof.sector_size() == SectorSize::MiB8).collect();
+    assert_eq!(versions.len(), 4);
+    for (replica, proof) in versions.into_iter().enumerate() {
         let mut sector = Sector::new(SectorSize::MiB8);
-        sector.proof = SealProof::from_number(number).unwrap();
-        assert_eq!(sector.proof.sector_size(), SectorSize::MiB8);
+        sector.proof = proof;
         sector.prepare(vec![]);
-        let [own, stock] = both(&sector, &sector.pc1_task());
-        assert!(own == stock, "{}", sector.proof);
-        let stocks = proofs::pc2(&sector.pc2_task(stock.0)).unwrap();
-        proofs::clean_before_pc2_again(&sector.cache()).unwrap();
-        let own = proofs::pc1_with(&sector.pc1_task(), &OWN, &Unwatched).unwrap();
-        assert_eq!(proofs::pc2(&sector.pc2_task(own)).unwrap(), stocks);
+        let mut task = sector.pc1_task();
+        (task.sector_id, task.ticket) = (1 << (13 * replica), [replica as u8 * 17; 32]);
+        let [own, stock] = both(&sector, &task);
+        assert!(own == stock, "{proof}");
+        // The trees and comm_r of the two interactive versions; pc2 does not ask for more than the layers say.
+        if matches!(proof.number(), 1 | 6) {
+            let stocks = proofs::pc2(&sector.pc2_task(stock.0)).unwrap();
+            proofs::clean_before_pc2_again(&sector.cache()).unwrap();
+            let own = proofs::pc1_with(&task, &OWN, &Unwatched).unwrap();
+            assert_eq!(proofs::pc2(&sector.pc2_task(own)).unwrap(), stocks);
+        }
     }
 }
 
@@ -225,6 +236,24 @@ fn a_task_that_is_killed_in_each_layer_ends_in_the_same_comm_r() {
     }
 }
 
+#[test]
+fn our_processor_tells_its_numbers_where_its_daemon_looks() {
+    let mut sector = Sector::new(SectorSize::KiB2);
+    sector.prepare(vec![]);
+    let numbers = sector.path("pc1-0.numbers");
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("damocles-worker"));
+    child.args(["processor", "pc1"]).env(pc1_numbers::FILE_VARIABLE, &numbers);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let task = serde_json::to_string(&sector.pc1_task()).unwrap();
+    writeln!(child.stdin.take().unwrap(), "{{\"id\":1,\"task\":{task}}}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("\"err_msg\":null"), "{said}");
+    let told = pc1_numbers::read(&numbers).unwrap();
+    assert_eq!((told.layers_hashed, told.buffers["anonymous"]), (2, 2));
+    assert_eq!(told.tasks, [None], "it has ended");
+}
+
 /// The last label of `layers` layers of a graph, by our engine with this kernel.
 fn last_label(kernel: Kernel, nodes: usize, layers: u32, porep_id: [u8; 32], version: ApiVersion) -> Vec<u8> {
     let graph = StackedBucketGraph::<DefaultTreeHasher>::new_stacked(nodes, BASE_DEGREE, EXP_DEGREE, porep_id, version)
@@ -240,7 +269,7 @@ fn last_label(kernel: Kernel, nodes: usize, layers: u32, porep_id: [u8; 32], ver
     let parents = folder.path().join("parents");
     fs::write(&parents, bytes).unwrap();
     let job = Job { replica_id: [9; 32], layers, nodes, parents, folder: folder.path().to_owned() };
-    let engine = Engine::new(Seats::here(kernel, 1, None), Box::new(AnonymousMemory));
+    let engine = Engine::new(Seats::here(kernel, 1, None), Box::new(AnonymousMemory::default()));
     engine.make_layers(&job, &Unwatched).unwrap();
     fs::read(folder.path().join(format!("sc-02-data-layer-{layers}.dat"))).unwrap()[32 * (nodes - 1)..].to_vec()
 }

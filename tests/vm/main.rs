@@ -28,6 +28,7 @@ mod archive;
 mod checks;
 mod guest;
 mod hugepages;
+mod pc1;
 mod placement;
 mod script;
 mod stories;

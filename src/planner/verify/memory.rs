@@ -16,7 +16,7 @@ use super::{
 use crate::{
     machine::NumaNode,
     profile::{Cost, Stage},
-    units::{Bytes, NodeId, Prover},
+    units::{Bytes, NodeId},
     worker_config::StageName,
 };
 use serde::Serialize;
@@ -351,13 +351,6 @@ fn lost(case: &Case) -> Bytes {
 /// Whether the pools hold what PC1 will ask for.
 fn pages(case: &Case) -> Vec<Finding> {
     let mut found = Vec::new();
-    if case.question.prover == Prover::Own
-        && let Some(placed) = case.of_stage(StageName::Pc1).find(|placed| hugepages(placed))
-    {
-        let text = "this version's own PC1 does not use hugepage files: what they hold is lost to it".to_owned();
-        let advice = "release them and leave the variable out, or run a prover that takes them";
-        found.push(finding(Warning, "unused-pool", placed.env("HUGEPAGE_FILES_PATH"), text, advice));
-    }
     let gib = Bytes::gib(1).0;
     let per_task = (2 * case.sector_size.bytes().0).div_ceil(gib);
     for placed in case.of_stage(StageName::Pc1).filter(|placed| hugepages(placed)) {
@@ -367,7 +360,7 @@ fn pages(case: &Case) -> Vec<Finding> {
         let need = per_task * u64::from(placed.tasks);
         if there < need {
             let text = format!("{need} pages of 1 GiB are needed on node {}, its pool has {there}", node.os_index);
-            let advice = "raise the pool before the daemon starts: without it tasks fall back to ordinary memory, and only a log line says so";
+            let advice = "raise the pool before the daemon starts: without it tasks fall back to ordinary memory, and only a line in the log says so";
             found.push(finding(Warning, "short-pool", placed.env("HUGEPAGE_FILES_PATH"), text, advice));
         }
     }

@@ -5,12 +5,13 @@
 //! ```
 //!
 //! The same variables that the field's daemon sets are set, so that its processors place themselves where they already
-//! are. Later stages have names in the configuration and no plan that uses them: their processors are not started.
+//! are. A pc1 of ours tells its numbers in a file, which is read here and shown as the daemon's own. Later stages have names in the configuration and no plan that uses them: their processors are not started.
 
 use super::{DaemonError, Options, execute};
 use crate::{
     runtime::{
         limit::{Room, Rules},
+        pc1_numbers,
         pieces::{ENV_TOKEN, Fetch},
         processor::{
             Perform,
@@ -32,7 +33,8 @@ use crate::{
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
+    thread,
 };
 use tracing::{info, warn};
 
@@ -164,10 +166,13 @@ fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) 
         path: env::var_os("PATH"),
         piece_token,
     };
-    let mut plans = Vec::new();
+    let (mut plans, mut told) = (Vec::new(), Vec::new());
     for (stage, list) in started(processors) {
         for (index, processor) in list.iter().enumerate() {
             let name = format!("{stage}-{index}");
+            if stage == Stage::Pc1 {
+                told.push((name.clone(), scratch.numbers(&name)));
+            }
             let spec = describe(&here, stage, index, processor, scratch.lock(&name))
                 .map_err(|why| DaemonError::Program(format!("processors.{stage}[{index}].bin: {why}")))?;
             plans.push(Plan {
@@ -187,7 +192,24 @@ fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) 
             });
         }
     }
+    if !told.is_empty() {
+        let alive = Arc::downgrade(&scratch);
+        thread::spawn(move || show_numbers(&told, &alive));
+    }
     Ok(plans)
+}
+
+/// Shows what pc1's children tell, for as long as there are children. One that has ended tells nothing more: its places
+/// are shown empty.
+fn show_numbers(told: &[(String, PathBuf)], alive: &Weak<Scratch>) {
+    let mut gauges: Vec<_> = told.iter().map(|(name, _)| pc1_numbers::Gauges::of(name)).collect();
+    // Counted and never held: the folder goes with the last child and not with this thread.
+    while alive.strong_count() > 0 {
+        for ((_, file), gauges) in told.iter().zip(&mut gauges) {
+            gauges.show(&pc1_numbers::read(file).unwrap_or_default());
+        }
+        thread::sleep(pc1_numbers::WRITE_EVERY);
+    }
 }
 
 /// The GPUs that a processor's child can see; none said: all.
@@ -272,6 +294,7 @@ impl Prepare for Readier {
         let mut spec = self.spec.clone();
         let scratch = self.scratch().expect("nothing is prepared after the end");
         let folder = scratch.folder(&self.name, self.gpus.as_deref()).map_err(|error| error.to_string())?;
+        spec.env.insert(pc1_numbers::FILE_VARIABLE.into(), scratch.numbers(&self.name).to_string_lossy().into_owned());
         // One that the operator chose is used as it is, and nothing in it is removed.
         spec.env.entry("TMPDIR".into()).or_insert_with(|| folder.to_string_lossy().into_owned());
         match self.make_group() {

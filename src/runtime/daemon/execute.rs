@@ -3,16 +3,25 @@
 use crate::runtime::{
     pieces::Fetch,
     processor::{Flaw, Output, RestoreReplicaTask, Task},
-    proofs,
+    proofs::{self, Pc1Options},
+    sdr::progress::Unwatched,
     store::transfer::transfer,
 };
 
-/// Carries out a task with real proofs; `fetch` brings the pieces of deals.
+/// Carries out a task with real proofs, pc1 as the variables of this process say; `fetch` brings the pieces of deals.
 pub fn perform(task: Task, fetch: &Fetch) -> Result<Output, Flaw> {
+    match task {
+        Task::Pc1(_) => perform_with(task, fetch, &Pc1Options::from_env().map_err(flaw)?),
+        task => perform_with(task, fetch, &Pc1Options::default()),
+    }
+}
+
+/// The same, pc1 with these options.
+pub fn perform_with(task: Task, fetch: &Fetch, options: &Pc1Options) -> Result<Output, Flaw> {
     match task {
         Task::AddPieces(task) => proofs::add_pieces(&task, fetch).map(Output::AddPieces).map_err(flaw),
         Task::TreeD(task) => proofs::tree_d(&task).map(|_| Output::TreeD).map_err(flaw),
-        Task::Pc1(task) => proofs::pc1(&task).map(Output::Pc1).map_err(flaw),
+        Task::Pc1(task) => proofs::pc1_with(&task, options, &Unwatched).map(Output::Pc1).map_err(flaw),
         Task::RestoreReplica(task) => restore_replica(&task).map(|()| Output::RestoreReplica),
         Task::Pc2(task) => proofs::pc2(&task).map(Output::Pc2).map_err(flaw),
         Task::C1(task) => proofs::c1(&task).map(Output::C1).map_err(flaw),

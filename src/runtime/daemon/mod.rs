@@ -29,7 +29,7 @@ mod threads;
 pub use check::{Findings, Host, check};
 pub use children::start as start_processors;
 pub use crash::CrashPoint;
-pub use execute::perform;
+pub use execute::{perform, perform_with};
 pub use rehearsal::Rehearsal;
 pub use report::SectorReport;
 pub use served::{Listening, check_manager, serve_manager};

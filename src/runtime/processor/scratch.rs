@@ -6,6 +6,7 @@
 //!   pc2-0/                           TMPDIR of this child
 //!     bellman.gpu.lock ─► TMPDIR/bellman.gpu-0.lock      who shares a GPU shares its lock, across daemons
 //!   pc2-0.lock                       held while the child, or anything it started, lives
+//!   pc1-0.numbers                    what a pc1 of ours tells the daemon (`pc1_numbers`)
 //! ```
 //!
 //! The proofs library keeps one GPU at a time in the hands of one process by a lock file in the temporary folder. One
@@ -107,13 +108,22 @@ impl Scratch {
         self.folder.join(format!("{name}.lock"))
     }
 
+    /// Where the child `name` may tell the daemon of its work. Not in its temporary folder, which an operator may choose.
+    pub fn numbers(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.numbers"))
+    }
+
     /// Ends whatever an ended child left running, and removes the files it left; says how many bytes those were.
     pub fn clear(&self, name: &str) -> Result<u64, ScratchError> {
         let killed = exorcise(&self.lock(name))?;
         if !killed.is_empty() {
             tracing::warn!("{name}: its child had left processes running: {} killed", list(&killed));
         }
-        remove(&self.folder.join(name))
+        let numbers = self.numbers(name);
+        match fs::remove_file(&numbers) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("removing", &numbers)(error)),
+            _ => remove(&self.folder.join(name)),
+        }
     }
 }
 
@@ -262,7 +272,9 @@ mod tests {
         assert!(notes.is_empty());
         let folder = scratch.folder("pc2-0", None).unwrap();
         fs::write(folder.join("sealed"), [0; 77]).unwrap();
+        fs::write(scratch.numbers("pc2-0"), "of a life that has ended").unwrap();
         assert_eq!(scratch.clear("pc2-0").unwrap(), 77);
+        assert!(!scratch.numbers("pc2-0").exists());
         assert_eq!(names(&scratch.folder("pc2-0", None).unwrap()), ["bellman.gpu.lock", "bellman.priority.lock"]);
         drop(scratch);
         assert!(names(base.path()).is_empty());

@@ -30,7 +30,7 @@ pub use error::ProofsError;
 pub use parent_cache::{ensure_parent_cache, ensure_parent_cache_in};
 pub use pieces::{add_pieces, comm_d, piece_commitment};
 pub use precommit::{clean_before_pc2_again, pc1, pc1_with, pc2, remake_sealed};
-pub use prover::{Pc1Options, Pc1Prover};
+pub use prover::{Pc1Flags, Pc1Options, Pc1Prover, prepare_pc1};
 pub use stamp::Identity as FileIdentity;
 pub use tree_d::tree_d;
 pub use unseal::{UnsealTask, unseal_range, unseal_whole};

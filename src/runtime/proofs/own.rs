@@ -16,6 +16,7 @@ use crate::{
     runtime::{
         sdr::{
             Job, SdrError,
+            memory::Place,
             progress::{Progress, Watch},
         },
         stage::{Commitment, Pc1Task, TREE_D},
@@ -33,7 +34,8 @@ use filecoin_proofs::{
 };
 use filecoin_proofs_api::seal::{Labels, SealPreCommitPhase1Output};
 use std::{
-    fs::{self, File},
+    fs::File,
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -43,6 +45,8 @@ use storage_proofs_core::{cache_key::CacheKey, util::NODE_SIZE};
 use storage_proofs_porep::stacked;
 
 const PC1: &str = "pc1";
+/// What is copied between two looks at whether it shall go on.
+const COPY_BYTES: u64 = 64 << 20;
 
 /// Makes the sealed file and the layers. What must be there before is checked by the caller.
 pub(super) fn phase1(
@@ -105,22 +109,48 @@ fn while_copying<T>(
     watch: &dyn Watch,
     work: impl FnOnce(&dyn Watch) -> Result<T, SdrError>,
 ) -> Result<T, ProofsError> {
-    let copied_badly = AtomicBool::new(false);
+    let (copied_badly, give_up) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let copy = scope.spawn(|| {
-            let copied = copy(&task.in_path, &task.out_path);
+            let copied = copy(&task.in_path, &task.out_path, &|| give_up.load(Ordering::Relaxed) || watch.stopped());
             copied_badly.store(copied.is_err(), Ordering::Relaxed);
             copied
         });
         let worked = work(&Both { watch, also: &copied_badly });
-        copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        worked.map_err(|source| ProofsError::Layers { stage: PC1, source })
+        give_up.store(worked.is_err(), Ordering::Relaxed);
+        let copied = copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let worked = worked.map_err(|source| ProofsError::Layers { stage: PC1, source });
+        // Of two failures the one that was there first: a stopped task is the consequence of the other.
+        match (copied?, worked) {
+            (Copied::GivenUp, Ok(_)) => Err(ProofsError::Layers { stage: PC1, source: SdrError::Stopped }),
+            (_, worked) => worked,
+        }
     })
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), ProofsError> {
-    fs::copy(from, to).map_err(|e| ProofsError::io(PC1, to, "copying staged to", e))?;
-    durable::sync_file(to).in_stage(PC1)
+/// How a copy ended.
+enum Copied {
+    Whole,
+    GivenUp,
+}
+
+/// Copies in parts, each of which is on the disk before the next: whoever wants to stop waits for one of them.
+fn copy(from: &Path, to: &Path, stopped: &dyn Fn() -> bool) -> Result<Copied, ProofsError> {
+    let failed = |e| ProofsError::io(PC1, to, "copying staged to", e);
+    let mut source = File::open(from).map_err(failed)?;
+    let mut target = File::create(to).map_err(failed)?;
+    loop {
+        if stopped() {
+            return Ok(Copied::GivenUp);
+        }
+        let part = io::copy(&mut Read::by_ref(&mut source).take(COPY_BYTES), &mut target).map_err(failed)?;
+        if part == 0 {
+            break;
+        }
+        target.sync_data().map_err(failed)?;
+    }
+    durable::sync_file(to).in_stage(PC1)?;
+    Ok(Copied::Whole)
 }
 
 /// A watch that also stops for a reason of ours.
@@ -130,6 +160,9 @@ struct Both<'a> {
 }
 
 impl Watch for Both<'_> {
+    fn memory(&self, places: &[Place]) {
+        self.watch.memory(places);
+    }
     fn progress(&self, progress: &Progress) {
         self.watch.progress(progress);
     }

@@ -20,10 +20,7 @@ use super::{
     progress::{Progress, Watch},
     seats::{self, Running, Seat, Seats, Work},
 };
-use crate::{
-    sys::{Root, settings},
-    units::CpuList,
-};
+use crate::units::CpuList;
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -85,31 +82,21 @@ impl Engine {
         if made.computed.is_empty() {
             return Ok(made);
         }
-        enough_memory(job.nodes)?;
         let parents = Arc::new(ParentFile::open(&job.parents, job.nodes)?);
         let seat = self.seats.take();
+        let memory = self.buffers.take(job.nodes, &seat.near(), &mut stop)?;
         tracing::info!(
             kernel = self.seats.kernel().name(),
             cpu = seat.cpu().map_or("any".into(), |cpu| cpu.to_string()),
-            memory = self.buffers.kind(),
+            memory = memory::shown(&memory.places),
             kept = made.kept.len(),
             missing = made.computed.len(),
             "pc1: hashing layers"
         );
-        let memory: Vec<_> =
-            (0..2).map(|_| self.buffers.take(job.nodes, seat.cpu())).collect::<Result<_, SdrError>>()?;
+        watch.memory(&memory.places);
         let run = Run { job, seat: &seat, parents, watch, missing: &made.computed };
-        let computed = on_cpus(&seat.others(), || run.all(&mut ledger, memory));
+        let computed = on_cpus(&seat.others(), || run.all(&mut ledger, memory.layers));
         computed.map(|()| made)
-    }
-}
-
-/// A short test before the kernel has to choose whom to kill.
-fn enough_memory(nodes: usize) -> Result<(), SdrError> {
-    let needed = memory::needed(nodes);
-    match settings::meminfo(&Root::at("/"), "MemAvailable") {
-        Ok(available) if available < needed => Err(SdrError::TooLittleMemory { needed, available }),
-        _ => Ok(()),
     }
 }
 
@@ -201,7 +188,7 @@ impl Run<'_> {
     /// Reads a finished layer, by the thread that will hash from it: its pages come near to that core.
     fn load(&self, layer: u32, mut labels: Box<dyn Labels>, ledger: &Ledger) -> Result<Box<dyn Labels>, SdrError> {
         let path = layer_path(&self.job.folder, layer);
-        let near = self.seat.cpu().map_or_else(|| self.seat.others(), |cpu| [cpu].into_iter().collect());
+        let near = self.seat.near();
         let read = on_cpus(&near, || files::read(&path, labels.labels_mut(), &mut || self.stop()))?;
         if Some(read) != ledger.checksum(layer) {
             let changed = std::io::Error::other("it changed while pc1 ran");

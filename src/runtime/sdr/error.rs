@@ -23,6 +23,12 @@ pub enum SdrError {
         "pc1 needs {needed} for two layers and {available} are available; free memory or run fewer pc1 tasks at once"
     )]
     TooLittleMemory { needed: Bytes, available: Bytes },
+    /// Hugepages are required and there are too few files.
+    #[error(
+        "--require-hugepages: {missing} of 2 hugepage files of {size} are missing: {why}; make more with `damocles-worker \
+         store hugepage-file-init`, or run fewer pc1 tasks at once"
+    )]
+    TooFewHugepages { size: Bytes, missing: usize, why: String },
     /// A thread of ours ended by a bug of ours.
     #[error("the hashing thread ended by itself; this is a bug, please report it with the lines before this one")]
     Died,

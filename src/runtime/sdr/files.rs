@@ -28,8 +28,9 @@ use std::{
 
 /// Bytes that are turned and written between two looks at what else is to be done: a few milliseconds.
 const CHUNK_BYTES: usize = 4 << 20;
-/// Written bytes after which the disk is given time and the page cache its room back.
-const FLUSH_BYTES: usize = 256 << 20;
+/// Written bytes after which the disk is waited for, so that whoever wants to stop never waits for more: less than a second
+/// of the slowest disk that seals.
+const FLUSH_BYTES: usize = 64 << 20;
 /// Layers from this size on do not stay in the page cache: they would drive the parent cache out of it.
 const LARGE_BYTES: u64 = 4 << 30;
 const LEDGER: &str = ".sdr_layers";
@@ -73,8 +74,8 @@ impl LayerFile {
             checksum.update(bytes);
             self.file.file().write_all(bytes).map_err(|e| DurableError::new("writing", &self.path, e))?;
             written += bytes.len();
-            if is_large && written - flushed >= FLUSH_BYTES {
-                flush(self.file.file(), &self.path)?;
+            if written - flushed >= FLUSH_BYTES {
+                flush(self.file.file(), &self.path, is_large)?;
                 flushed = written;
             }
             between()?;
@@ -84,10 +85,10 @@ impl LayerFile {
     }
 }
 
-/// Has what was written go to the disk and leave the page cache.
-fn flush(file: &File, path: &Path) -> Result<(), DurableError> {
+/// Has what was written go to the disk and, on wish, leave the page cache.
+fn flush(file: &File, path: &Path, leave: bool) -> Result<(), DurableError> {
     file.sync_data().map_err(|e| DurableError::new("syncing", path, e))?;
-    if let Err(errno) = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
+    if leave && let Err(errno) = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
         tracing::debug!(%errno, "giving page cache back");
     }
     Ok(())

@@ -4,9 +4,11 @@
 //! | --- | --- | --- |
 //! | `ParentFile` | the file itself, shared and read-only: 56 GiB at 32 GiB, once for all processes | reading it |
 //! | `Anonymous` | zeros of this process, transparent huge pages wanted | a `Vec` |
+//! | `InFile` | a file of huge pages, shared and writable; its content is of no meaning | a `Vec` |
 //!
 //! Why not safe: no safe crate maps files, because another process may change or shorten them. Ours never do: a parent
-//! cache gets its name when it is whole and is replaced by another file, never written to.
+//! cache gets its name when it is whole and is replaced by another file, never written to; a file of huge pages is mapped
+//! by who holds its lock (`memory::pool`), is removed and never shortened.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +16,10 @@ use super::{
     error::SdrError,
     label::{Label, Parents},
 };
-use crate::units::Bytes;
+use crate::{
+    sys::mempolicy::{self, PolicyError},
+    units::{Bytes, NodeId},
+};
 use nix::{
     errno::Errno,
     sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
@@ -23,6 +28,8 @@ use std::{ffi::c_void, fs::File, io, num::NonZeroUsize, ops::Range, path::Path, 
 
 /// Transparent huge pages of x86-64; where they are larger, the kernel rounds on its own.
 const HUGE_BYTES: usize = 2 << 20;
+/// Pages that are taken between two looks at what else is to be done: some tens of milliseconds.
+const POPULATE_BYTES: usize = 256 << 20;
 
 /// A range of pages that ends with this value.
 struct Pages {
@@ -42,6 +49,13 @@ impl Drop for Pages {
             tracing::warn!(%errno, "a mapping could not be given back");
         }
     }
+}
+
+/// Lets every page of a range of ours be there, writable. Kernels before 5.14 say `EINVAL`.
+fn populate(at: NonNull<c_void>, bytes: usize) -> Result<(), Errno> {
+    // SAFETY: only called with ranges of our own mappings. New pages are zero, present ones keep their content; what cannot
+    // be had is an error here and not the signal that touching it would be.
+    unsafe { madvise(at, bytes, MmapAdvise::MADV_POPULATE_WRITE) }
 }
 
 /// The parents of every node of a graph, mapped from the machine's parent cache.
@@ -123,6 +137,29 @@ impl Anonymous {
         Ok(Self { pages, first: first.cast(), nodes, is_huge: huge.is_ok() })
     }
 
+    /// Lets pages that are not there yet come from this node: from it alone, or as long as it has some.
+    pub fn place(&self, node: NodeId, alone: bool) -> Result<(), PolicyError> {
+        mempolicy::place_range(self.first.as_ptr().addr(), self.nodes * size_of::<Label>(), node, alone)
+    }
+
+    /// Has all pages taken now, a part at a time. On kernels that do not offer it they come when they are first written.
+    pub fn populate(&mut self, between: &mut dyn FnMut() -> Result<(), SdrError>) -> Result<(), SdrError> {
+        let bytes = self.nodes * size_of::<Label>();
+        for offset in (0..bytes).step_by(POPULATE_BYTES) {
+            between()?;
+            let part = POPULATE_BYTES.min(bytes - offset);
+            let at = NonNull::new(self.first.as_ptr().wrapping_byte_add(offset)).expect("inside of a mapping");
+            match populate(at.cast(), part) {
+                Err(Errno::EINVAL) => return Ok(()),
+                Err(errno) => {
+                    return Err(SdrError::Memory { bytes: Bytes(bytes as u64), source: io::Error::from(errno) });
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the kernel took the wish for huge pages.
     pub fn is_huge(&self) -> bool {
         self.is_huge
@@ -143,10 +180,89 @@ impl Anonymous {
     }
 }
 
+/// Labels in a file of huge pages. The file stays what it is; whatever was in it is overwritten.
+pub struct InFile {
+    pages: Pages,
+    nodes: usize,
+}
+
+impl InFile {
+    /// Maps a file that is exactly as long as so many labels. All its pages are in the page table afterwards.
+    pub fn map(file: &File, nodes: usize) -> io::Result<Self> {
+        let bytes = NonZeroUsize::new(nodes * size_of::<Label>()).ok_or(Errno::EINVAL)?;
+        let found = file.metadata()?.len();
+        if found != bytes.get() as u64 {
+            return Err(io::Error::other(format!("it is {found} bytes long, not {bytes}")));
+        }
+        let read_write = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let shared = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
+        // SAFETY: the kernel chooses a free range, which is ours from now on; the file has the length that is mapped and is
+        // not shortened (see above).
+        let at = unsafe { mmap(None, bytes, read_write, shared, file, 0) }?;
+        let mapped = Self { pages: Pages { at, bytes }, nodes };
+        match populate(at, bytes.get()) {
+            Ok(()) | Err(Errno::EINVAL) => Ok(mapped),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The labels.
+    pub fn labels(&self) -> &[Label] {
+        // SAFETY: so many labels are mapped for as long as `self` lives, at the boundary of a page; any bytes are labels.
+        // Who else maps the file is kept out by its lock and by a look at /proc/*/maps, both before this value was made.
+        unsafe { slice::from_raw_parts(self.pages.at.as_ptr().cast::<Label>(), self.nodes) }
+    }
+
+    /// The labels, to write.
+    pub fn labels_mut(&mut self) -> &mut [Label] {
+        // SAFETY: as in `labels`; `self` is borrowed mutably, so there is no other slice.
+        unsafe { slice::from_raw_parts_mut(self.pages.at.as_ptr().cast::<Label>(), self.nodes) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runtime::sdr::label::PARENTS;
+
+    #[test]
+    fn a_file_of_labels_keeps_what_is_written_and_is_mapped_at_its_length_only() {
+        let file = tempfile::tempfile().unwrap();
+        let nodes = 4096;
+        file.set_len(nodes as u64 * 32).unwrap();
+        let mut twin = vec![Label::default(); nodes];
+        let mut mapped = InFile::map(&file, nodes).unwrap();
+        assert_eq!(mapped.labels(), twin);
+        for labels in [mapped.labels_mut(), &mut twin] {
+            labels.iter_mut().enumerate().for_each(|(i, label)| label.0[i % 8] = i as u32);
+        }
+        drop(mapped);
+        assert_eq!(InFile::map(&file, nodes).unwrap().labels(), twin, "it is the file that was written");
+        let error = InFile::map(&file, 2 * nodes).err().unwrap().to_string();
+        assert_eq!(error, "it is 131072 bytes long, not 262144");
+        assert!(InFile::map(&file, 0).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_placed_and_populated_is_still_zeros() {
+        let mut memory = Anonymous::new(70_000).unwrap();
+        match memory.place(NodeId(0), true) {
+            Ok(()) => {}
+            // Of a container that may not, or a kernel without nodes.
+            Err(error) => assert!(error.to_string().starts_with("take memory for layers from node 0: "), "{error}"),
+        }
+        assert!(memory.place(NodeId(5000), false).is_err());
+        let mut calls = 0;
+        memory
+            .populate(&mut || {
+                calls += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(calls, 1);
+        assert!(memory.labels().iter().all(|label| *label == Label::default()));
+        assert!(matches!(memory.populate(&mut || Err(SdrError::Stopped)), Err(SdrError::Stopped)));
+    }
 
     #[test]
     fn a_mapped_parent_cache_reads_as_its_file() {

@@ -4,7 +4,7 @@
 //! Job ─► Engine ─► Ledger: which layers are there and right?
 //!           │         └ none missing: done
 //!           ├─ Seats: a core, a thread on it, the Kernel that this processor runs best
-//!           ├─ Buffers: room for two layers
+//!           ├─ Buffers: room for two layers, in hugepage files or anonymous
 //!           └─ layer by layer: hash, and write the one before meanwhile ─► sc-02-data-layer-N.dat, Ledger
 //! ```
 //!
@@ -13,7 +13,8 @@
 //! | `engine` | the order of things: what is kept, hashed, written, when |
 //! | `kernel` | the labels of one layer: the loop that takes the time. `unsafe`, with a portable twin |
 //! | `seats`, `cores` | which core hashes which sector; two sectors on one core |
-//! | `mapping`, `memory` | the parent cache as all processes see it; room for layers. `unsafe`, with safe twins |
+//! | `memory` | where the room for layers comes from, and on which node |
+//! | `mapping` | the parent cache as all processes see it, and that room. `unsafe`, with safe twins |
 //! | `files` | layers on the disk, and whether one is what was written |
 //! | `progress` | how far, how fast, how long; the wish to stop |
 //! | `label` | words and bytes |

@@ -1,5 +1,6 @@
 //! How far a sector's layers are, for logs and metrics, and the wish to stop.
 
+use super::memory::Place;
 use std::{fmt, time::Duration};
 
 /// Where a task stands.
@@ -49,6 +50,8 @@ impl fmt::Display for Progress {
 
 /// Who looks at a task from outside.
 pub trait Watch: Sync {
+    /// Told once, before the first layer is hashed: where the two layers in work lie.
+    fn memory(&self, _places: &[Place]) {}
     /// Told a few times a second.
     fn progress(&self, _progress: &Progress) {}
     /// Whether the task shall end without its layers. Asked a few times a second.

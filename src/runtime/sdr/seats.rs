@@ -153,6 +153,11 @@ impl Seats {
         Self(Arc::new(Plan { kernel, allowed, cores, sectors_per_core, locks, taken: Mutex::default() }))
     }
 
+    /// The CPUs that this process may use.
+    pub fn cpus(&self) -> &CpuList {
+        &self.0.allowed
+    }
+
     /// The kernel that hashes here.
     pub fn kernel(&self) -> Kernel {
         self.0.kernel
@@ -219,6 +224,11 @@ impl Seat {
     /// The CPU that hashes; none for a seat that floats.
     pub fn cpu(&self) -> Option<u32> {
         self.cpu
+    }
+
+    /// Where it hashes: its CPU, or all that it floats over.
+    pub fn near(&self) -> CpuList {
+        self.cpu.map_or_else(|| self.seats.0.allowed.clone(), |cpu| [cpu].into_iter().collect())
     }
 
     /// The CPUs for everything but hashing: those of cores that do not hash, if there are any.

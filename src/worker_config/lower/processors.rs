@@ -93,7 +93,8 @@ fn check_sum(stage: StageName, list: &[raw::Processor], limit: Option<u32>, log:
     }
 }
 
-/// Two processes that map the same hugepage file as their own memory destroy each other's work.
+/// Two processes that map the same hugepage file as their own memory destroy each other's work. Ours lock what they map, and
+/// may run short.
 fn check_hugepages(stage: StageName, list: &[raw::Processor], log: &mut Log) {
     if stage != StageName::Pc1 {
         return;
@@ -104,7 +105,7 @@ fn check_hugepages(stage: StageName, list: &[raw::Processor], log: &mut Log) {
             let Some(path) = &env.value else { continue };
             if let Some(first) = seen.insert((&env.name, path), &processor.place.path) {
                 let found = format!("{} is also the hugepage folder of {first}", quoted(path));
-                log.warning(&env.place, found, "they would write over each other's memory: give each its own folder");
+                log.warning(&env.place, found, "provers that take no lock would write over each other's memory, ours may run short of files: give each its own folder");
             }
         }
     }

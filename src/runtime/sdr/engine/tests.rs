@@ -73,7 +73,7 @@ fn row(node: usize, nodes: usize) -> Parents {
 }
 
 fn engine(sectors_per_core: usize) -> Engine {
-    Engine::new(Seats::here(Kernel::best(), sectors_per_core, None), Box::new(AnonymousMemory))
+    Engine::new(Seats::here(Kernel::best(), sectors_per_core, None), Box::new(AnonymousMemory::default()))
 }
 
 /// Stops a task as soon as it hashes a layer.
