@@ -4,7 +4,7 @@
 //! machines and plans for them.
 //!
 //! ```text
-//! bin ─► cli ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config  profile } , sys ─► units
+//! bin ─► cli ─► bench ─► { hwinfo  hugepage  planner  runtime } ─► { machine  worker_config  profile } , sys ─► units
 //! ```
 //!
 //! Imports run to the right only, and the domains in the first braces never see one another: what they tell each
@@ -27,6 +27,7 @@
 //! | [`hugepage`] | hugepage files for PC1: made on their node, proven, taken back | [`hugepage::init()`] |
 //! | [`planner`] | machine, profile, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
 //! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
+//! | [`bench`] | stages and disks measured on this host, or read from logs → a profile | [`bench::run()`] |
 //! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
 //!
 //! Inside the runtime the same once more: `sector`, `stage` and `limit` are pure; `manager`, `processor`, `proofs`,
@@ -67,6 +68,9 @@
 //! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock, and `pc1-N.numbers`, what a pc1 tells; with mode 0700, removed at the end or by the next start |
 //! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
 //! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
+//! | DIR of `bench --sealing-dir`, `damocles-bench-*/` | `bench` | a lock and the sectors that stages are measured on; the disk's file has no name; removed at the end or by the next run |
+//! | FILE of `bench --out`, beside it FILE`.bench-state` | `bench` | the profile; what an unfinished run has measured |
+//! | logs (`bench import`) | `bench` | read |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //! | `worker.rpc_server.token_file`, `--token-file` | `daemon`, `worker` | read; nobody but its owner may be able to |
@@ -80,6 +84,7 @@
 //! daemon's RPC), and by `manager`, which listens; `daemon` listens on `worker.rpc_server` and, if asked to, `metrics.http_listen`.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
+pub mod bench;
 pub mod cli;
 pub mod hugepage;
 pub mod hwinfo;

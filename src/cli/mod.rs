@@ -3,6 +3,8 @@
 //! Each subcommand is a module with `Args` (what clap read) and `run(args, io)`. stdout is the answer,
 //! stderr is talk. Exit codes have three meanings and one home, `Exit`.
 
+pub mod bench;
+mod bench_import;
 pub mod completions;
 pub mod daemon;
 pub mod hwinfo;
@@ -91,6 +93,13 @@ pub enum UtilCommand {
     Hwinfo(hwinfo::Args),
     Plan(Box<plan::Args>),
     Sealcalc(sealcalc::Args),
+    Bench(Box<bench::Args>),
+    /// `bench` places its processors by it.
+    #[command(hide = true)]
+    Launch(launch::Args),
+    /// What `bench` measures.
+    #[command(hide = true)]
+    Processor(processor::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -116,6 +125,9 @@ pub fn util_main() -> ExitCode {
         UtilCommand::Hwinfo(args) => hwinfo::run(args, io),
         UtilCommand::Plan(args) => plan::run(*args, io),
         UtilCommand::Sealcalc(args) => sealcalc::run(args, io),
+        UtilCommand::Bench(args) => bench::run(*args, io),
+        UtilCommand::Launch(args) => launch::run(args, io),
+        UtilCommand::Processor(args) => processor::run(args, io),
         UtilCommand::Completions(args) => completions::run::<UtilCli>(args, io),
         UtilCommand::Man(args) => man::run::<UtilCli>(args, io),
     })

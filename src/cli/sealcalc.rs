@@ -213,6 +213,9 @@ fn write_talk(answer: &Answer, days: u32, io: &mut Io) -> io::Result<()> {
 }
 
 fn summary_line(summary: &Summary, days: u32) -> String {
+    if days == 0 {
+        return "0 days: there is no minute to calculate, and no row".to_owned();
+    }
     let fullest = summary.busy.fullest().filter(|(_, share)| *share > 0.0);
     let fullest = fullest.map_or(String::new(), |(name, share)| format!("; fullest: {name}, {:.0} %", share * 100.0));
     format!(

@@ -46,6 +46,7 @@ struct Values {
     expected: String,
     bottleneck: String,
     minutes: String,
+    figures: String,
     stages: Vec<String>,
     addr: String,
     embedded: Option<Embedded>,
@@ -175,6 +176,7 @@ fn values(plan: &Plan, site: &Site, locations: &Locations, explained: &[Explaine
         expected: format!("{:.2}", capacity.sectors_per_hour_expected),
         bottleneck: capacity.bottleneck.to_string(),
         minutes: format!("{:.1}", capacity.minutes_per_sector),
+        figures: figures(plan),
         stages: stage_lines(plan),
         seed_wait: HumanDuration(EMBEDDED_EPOCH.0 * 150).to_string(),
         // The embedded manager has one miner and hands out no other.
@@ -205,6 +207,15 @@ fn embedded(plan: &Plan, site: &Site, locations: &Locations) -> Embedded {
         miner: site.miner.unwrap_or(MINER),
         proof_type: SealProof::v1_1(plan.sector_size).to_string(),
         epoch: EMBEDDED_EPOCH.to_string(),
+    }
+}
+
+/// What the expectation rests on.
+fn figures(plan: &Plan) -> String {
+    match plan.stages.iter().filter(|cost| cost.measured_here).count() {
+        0 => "these built-in figures per task, not on measurements of this machine".to_owned(),
+        of if of == plan.stages.len() => "these measurements per task".to_owned(),
+        of => format!("these figures per task; {of} of {} are measurements, the others built in", plan.stages.len()),
     }
 }
 
@@ -242,7 +253,9 @@ fn span(cost: &Cost, minutes: f64) -> String {
 fn stores(plan: &Plan, locations: &Locations) -> Vec<String> {
     let named = || locations.sealing_dirs.iter().map(Folder::unknown);
     let folders = plan.placement.as_ref().map_or_else(|| named().collect(), |placement| placement.folders.clone());
-    let stores = disks::stores(&folders, plan.capacity.sealing_threads);
+    let sum = |of: fn(&Cost) -> Bytes| Bytes(plan.stages.iter().map(|cost| of(cost).0).sum());
+    let (reads, writes) = (sum(|cost| cost.reads), sum(|cost| cost.writes));
+    let stores = disks::stores(&folders, plan.capacity.sealing_threads, reads, writes);
     stores
         .into_iter()
         .map(|store| store.to_str().expect("a site's paths were checked to be UTF-8").to_owned())

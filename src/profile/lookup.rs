@@ -7,6 +7,7 @@
 use super::{Band, DiskSpeed, GpuKey, Profile, Row, Stage, Suite, Wait, WaitName, catalogue, names};
 use crate::units::{Bytes, Prover, SectorSize};
 use serde::Serialize;
+use std::path::Path;
 
 /// What is asked for. What is not known is `None`, and then rows that depend on it do not hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,8 +149,16 @@ impl Profile {
             (Some(_), None) => false,
             (None, _) => true,
         };
-        let fitting = || self.disks.iter().filter(|disk| disk.kind == kind).filter(named);
+        let of_kind = |disk: &&DiskSpeed| disk.kind == kind && disk.path.is_none();
+        let fitting = || self.disks.iter().filter(of_kind).filter(named);
         fitting().find(|disk| disk.model.is_some()).or_else(|| fitting().next())
+    }
+
+    /// What was measured of the disk that this folder lies on: in the folder itself or in one around it.
+    pub fn disk_at(&self, folder: &Path) -> Option<&DiskSpeed> {
+        let around = |disk: &&DiskSpeed| disk.path.as_ref().is_some_and(|path| folder.starts_with(path));
+        // Of equals the first: a user's rows come before the others.
+        self.disks.iter().rev().filter(around).max_by_key(|disk| disk.path.as_ref().map(String::len))
     }
 
     /// Whether any stage of this size has a duration.

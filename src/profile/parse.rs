@@ -120,9 +120,13 @@ fn faults_of_wait(wait: &Wait) -> Vec<String> {
 }
 
 fn faults_of_disk(disk: &super::DiskSpeed) -> Vec<String> {
-    let speeds = [("reads", disk.reads), ("writes", disk.writes)].into_iter();
+    let random = [("reads_random", disk.reads_random), ("writes_random", disk.writes_random)];
+    let random = random.into_iter().filter_map(|(name, speed)| Some((name, speed?)));
+    let speeds = [("reads", disk.reads), ("writes", disk.writes)].into_iter().chain(random);
     let zero = speeds.filter(|(_, speed)| speed.0 == 0).map(|(name, _)| format!("{name} is 0 bytes a second"));
-    zero.chain(source_fault(&disk.source)).collect()
+    let relative =
+        disk.path.iter().filter(|path| !path.starts_with('/')).map(|path| format!("path {path:?} is not absolute"));
+    zero.chain(relative).chain(source_fault(&disk.source)).collect()
 }
 
 fn band_fault(band: Option<super::Band>) -> Option<String> {
@@ -175,6 +179,10 @@ mod tests {
         }
         let slow = "[[disk]]\nkind = \"nvme\"\nreads = \"0\"\nwrites = \"1GiB\"\nsource = \"x\"";
         assert!(refused(slow).contains("disk 1: reads is 0 bytes a second"));
+        let random = slow.replace("reads = \"0\"", "reads = \"1\"\npath = \"x\"\nwrites_random = \"0\"");
+        assert!(
+            refused(&random).contains("disk 1: writes_random is 0 bytes a second; disk 1: path \"x\" is not absolute")
+        );
         let wait = "[[wait]]\nname = \"seed\"\nminutes = -1\nsource = \"x\"";
         assert!(refused(wait).contains("wait 1: minutes is -1"));
         let error = refused("minutes = 0\ncores = 0");

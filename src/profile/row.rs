@@ -132,10 +132,18 @@ pub struct DiskSpeed {
     /// A model, as much of it as is meant; all of the kind where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// A folder that was measured: the row holds for what lies in it, and for no other disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     #[serde(with = "size_always")]
     pub reads: Bytes,
     #[serde(with = "size_always")]
     pub writes: Bytes,
+    /// The same in random pieces of 4 KiB, where it was measured.
+    #[serde(default, with = "size", skip_serializing_if = "Option::is_none")]
+    pub reads_random: Option<Bytes>,
+    #[serde(default, with = "size", skip_serializing_if = "Option::is_none")]
+    pub writes_random: Option<Bytes>,
     pub source: String,
 }
 
@@ -149,6 +157,36 @@ pub enum WaitName {
     Seed,
     /// For its ProveCommit to land, after C2.
     Prove,
+}
+
+impl Row {
+    /// One that holds for all and tells nothing yet.
+    pub fn empty(stage: Stage, sector_size: SectorSize, source: String) -> Self {
+        Self {
+            stage,
+            sector_size,
+            provers: Vec::new(),
+            suite: None,
+            cpu: None,
+            sha: None,
+            gpu: None,
+            minutes: None,
+            minutes_ghz: None,
+            efficiency: None,
+            core_seconds: None,
+            cores: None,
+            band: None,
+            memory: None,
+            memory_most: None,
+            memory_per_thread: None,
+            memory_threads: None,
+            gpu_memory: None,
+            reads: None,
+            writes: None,
+            scratch: None,
+            source,
+        }
+    }
 }
 
 impl Stage {

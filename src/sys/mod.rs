@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod capture;
 pub mod cgroup;
 pub mod cpu;
+pub mod direct;
 pub mod disk;
 pub mod durable;
 pub mod faults;

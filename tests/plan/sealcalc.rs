@@ -79,6 +79,18 @@ fn json_holds_inputs_summary_and_rows() {
 }
 
 #[test]
+fn no_days_are_answered_with_no_rows() {
+    let output = sealcalc(&with(&["--calculate_days", "0", "--csv"]));
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count()), (Some(0), 1));
+    assert!(text(&output.stderr).starts_with("0 days: there is no minute to calculate"), "{}", text(&output.stderr));
+    let answer: Value = serde_json::from_slice(&sealcalc(&with(&["--calculate_days", "0", "--json"])).stdout).unwrap();
+    assert_eq!(
+        (answer["rows"].as_array().unwrap().len(), &answer["summary"]["finished_sectors"]),
+        (0, &Value::from(0))
+    );
+}
+
+#[test]
 fn a_pipe_gets_a_table_with_the_same_cells() {
     let table = sealcalc(&with(&["--calculate_days=1"]));
     let csv = sealcalc(&with(&["--calculate_days=1", "--csv"]));

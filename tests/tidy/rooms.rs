@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hugepage", &["machine", "worker_config", "profile", "sys", "units"]),
     ("planner", &["machine", "worker_config", "profile", "units"]),
     ("runtime", &["machine", "worker_config", "profile", "sys", "units"]),
-    ("bench", &["runtime", "hwinfo", "hugepage", "machine", "worker_config", "profile", "sys", "units"]),
+    ("bench", &["runtime", "machine", "worker_config", "profile", "sys", "units"]),
     (
         "cli",
         &["bench", "hwinfo", "hugepage", "planner", "runtime", "machine", "worker_config", "profile", "sys", "units"],

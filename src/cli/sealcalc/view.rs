@@ -207,5 +207,6 @@ mod tests {
         }
         let mut none = View::new(view.inputs, 0, 60);
         assert!(none.lines(24, 80)[23].starts_with("rows 0-0 of 0"));
+        assert!(none.lines(24, 80)[1].starts_with("0 days: "));
     }
 }

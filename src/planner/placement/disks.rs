@@ -64,6 +64,9 @@ fn folder(path: PathBuf, store: Option<&Store>, shared_by: u64, profile: &Profil
     let room = store.and_then(|store| store.total).map(|total| Bytes(total.0 / shared_by));
     let sectors = room.map(|room| (room.0 as f64 * SHARE / peak.0.max(1) as f64) as u32);
     let speed = |of: fn(&DiskSpeed) -> Bytes| {
+        if let Some(measured) = profile.disk_at(&path) {
+            return Some(Bytes(of(measured).0 / shared_by));
+        }
         let disks = store?.disks.iter().map(|(kind, model)| profile.disk(kind, model.as_deref()).map(of));
         let all: Option<Vec<Bytes>> = disks.collect();
         all.map(|all| Bytes(all.iter().map(|bytes| bytes.0).sum::<u64>() / shared_by))
@@ -94,15 +97,21 @@ pub(crate) fn most_threads(folders: &[Folder]) -> Option<u32> {
     folders.iter().map(|folder| folder.sectors).sum()
 }
 
-/// The store of each thread: always in the folder that is the emptiest by its room, so that none fills before others.
-pub(crate) fn stores(folders: &[Folder], threads: u32) -> Vec<PathBuf> {
+/// The store of each thread: always in the folder that is the emptiest by its room and the least busy by its speed, so
+/// that none fills or slows down before others. `reads` and `writes` are a sector's.
+pub(crate) fn stores(folders: &[Folder], threads: u32, reads: Bytes, writes: Bytes) -> Vec<PathBuf> {
+    let rooms: Vec<f64> = folders.iter().map(|folder| folder.sectors.map_or(1e3, |n| f64::from(n.max(1)))).collect();
+    let speeds = speeds(folders, reads, writes);
+    let shares = shares(&rooms, &speeds);
     let mut counts = vec![0u32; folders.len()];
     for _ in 0..threads {
-        let fill = |place: usize| match folders[place].sectors {
-            Some(sectors) => f64::from(counts[place] + 1) / f64::from(sectors.max(1)),
-            None => f64::from(counts[place] + 1) / 1e3,
+        let is_full = |place: usize| f64::from(counts[place]) >= rooms[place];
+        let fill = |place: usize| (is_full(place), f64::from(counts[place] + 1) / shares[place]);
+        let order = |a: &usize, b: &usize| {
+            let (a, b) = (fill(*a), fill(*b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
         };
-        let emptiest = (0..folders.len()).min_by(|a, b| fill(*a).total_cmp(&fill(*b)));
+        let emptiest = (0..folders.len()).min_by(order);
         counts[emptiest.expect("a site has a sealing folder: it was checked")] += 1;
     }
     // Round by round, so that the first threads, which start first, do not all meet on one disk.
@@ -112,6 +121,23 @@ pub(crate) fn stores(folders: &[Folder], threads: u32) -> Vec<PathBuf> {
         .filter(|(round, place)| *round < counts[*place])
         .map(|(round, place)| folders[place].path.join(round.to_string()))
         .collect()
+}
+
+/// Sectors a second that each folder's disks read and write for; all alike where something is not known of one.
+fn speeds(folders: &[Folder], reads: Bytes, writes: Bytes) -> Vec<f64> {
+    let speed = |folder: &Folder| {
+        let seconds = reads.0 as f64 / folder.reads?.0 as f64 + writes.0 as f64 / folder.writes?.0 as f64;
+        (seconds > 0.0).then_some(1.0 / seconds)
+    };
+    let all: Option<Vec<f64>> = folders.iter().map(speed).collect();
+    all.unwrap_or_else(|| vec![1.0; folders.len()])
+}
+
+/// Each folder's part of the threads: by its room, or less where its disk is slower than others.
+fn shares(rooms: &[f64], speeds: &[f64]) -> Vec<f64> {
+    let fastest = speeds.iter().copied().fold(0.0, f64::max);
+    // Disks of one speed fill by their room alone.
+    rooms.iter().zip(speeds).map(|(room, speed)| room * (speed / fastest)).collect()
 }
 
 #[cfg(test)]
@@ -135,11 +161,45 @@ mod tests {
 
     #[test]
     fn threads_fill_disks_by_their_room() {
-        let stores = stores(&[folder("/a", Some(10)), folder("/b", Some(5))], 6);
+        let stores = stores(&[folder("/a", Some(10)), folder("/b", Some(5))], 6, Bytes::gib(360), Bytes::gib(480));
         let on = |dir: &str| stores.iter().filter(|store| store.starts_with(dir)).count();
         assert_eq!((on("/a"), on("/b")), (4, 2));
         assert_eq!(stores[..3], ["/a/0", "/b/0", "/a/1"].map(PathBuf::from));
         assert_eq!(most_threads(&[folder("/a", Some(10)), folder("/b", Some(5))]), Some(15));
         assert_eq!(most_threads(&[folder("/a", Some(10)), folder("/b", None)]), None);
+    }
+
+    #[test]
+    fn measured_slower_disks_get_fewer_threads_until_the_fast_ones_are_full() {
+        let disk = |path: &str, writes| Folder {
+            reads: Some(Bytes::gib(3)),
+            writes: Some(Bytes::mib(writes)),
+            ..folder(path, Some(10))
+        };
+        let folders = [disk("/fast", 2048), disk("/slow", 512)];
+        let on = |threads: u32, dir: &str| {
+            let stores = stores(&folders, threads, Bytes::gib(0), Bytes::gib(480));
+            stores.iter().filter(|store| store.starts_with(dir)).count()
+        };
+        assert_eq!((on(10, "/fast"), on(10, "/slow")), (8, 2), "by their speed, four to one");
+        assert_eq!((on(18, "/fast"), on(18, "/slow")), (10, 8), "no more than there is room for");
+    }
+
+    #[test]
+    fn what_was_measured_in_a_folder_goes_before_what_is_known_of_its_kind() {
+        let text = "version = 1\n[[disk]]\nkind = \"nvme\"\npath = \"/mnt/nvme0\"\nreads = \"1GiB\"\nwrites = \"100MiB\"\n\
+                    source = \"measured\"\n";
+        let profile = Profile::shipped().overridden_by(&Profile::parse(text).unwrap());
+        let store = |path: &str| Store {
+            path: path.into(),
+            disks: vec![("nvme", None)],
+            node: None,
+            total: Some(Bytes::tib(7)),
+        };
+        let of = |path: &str| {
+            super::folder(format!("{path}/sealing").into(), Some(&store(path)), 1, &profile, Bytes::gib(500))
+        };
+        assert_eq!(of("/mnt/nvme0").writes, Some(Bytes::mib(100)));
+        assert_eq!(of("/mnt/nvme1").writes, Some(Bytes::gib(1)));
     }
 }

@@ -178,7 +178,8 @@ impl Course {
         let days = (to - from) as f64 / DAY as f64;
         let done = (last.finished_sectors - first.finished_sectors) as f64;
         Summary {
-            finished_sectors: self.at(end).finished_sectors,
+            // In no time at all nothing is finished, stages of no minutes or not.
+            finished_sectors: if self.minutes == 0 { 0 } else { self.at(end).finished_sectors },
             sectors_per_day: if days > 0.0 { done / days } else { 0.0 },
             busy: self.busy(inputs, from, to),
         }
@@ -276,6 +277,9 @@ mod tests {
             Row { time_mins: DAY - 1, ..Row::default() }
         );
         assert_eq!(Course::of(&documented(), 0).rows(60).len(), 0);
+        let at_once = inputs([0; 5], [1; 4], 2);
+        let summary = Course::of(&at_once, 0).summary(&at_once);
+        assert_eq!((summary.finished_sectors, summary.sectors_per_day), (0, 0.0));
     }
 
     #[test]
