@@ -39,7 +39,7 @@
 //! - A file in a persistent store is never replaced.
 //! - Only the literal `"embedded"` selects the simulated chain; the embedded manager verifies a proof before it takes it.
 //! - A hugepage file has its name only when every page was seen on its node; a run that fails or is killed leaves nothing.
-//! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes.
+//! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes. `plan --out` writes all files or none.
 //! - No message holds a password, a query, a token or a header's value.
 //! - stdout is the answer, stderr is talk; exit 0 is yes, 1 no, 2 could not.
 //!
@@ -64,6 +64,8 @@
 //! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
 //! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
 //! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
+//! | FOLDER of `plan --out` | `plan` | all files of a plan and `SHA256SUMS`; made beside it as `.FOLDER.tmp-*`, an older plan is exchanged (or stands as `.FOLDER.old` meanwhile) |
+//! | FOLDER of `plan --templates` | `plan` | `*.hbs`, read |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //!

@@ -73,7 +73,7 @@ fn unexplained_crates(manifest: &str, page: &str) -> Vec<String> {
 
 /// Used by no name: they are there for their features alone (docs/ARCHITECTURE.md says why), or their first use is on its way.
 const FOR_FEATURES: &[&str] =
-    &["getrandom", "regex-syntax", "axum", "csv", "metrics", "metrics-exporter-prometheus", "sd-notify"];
+    &["getrandom", "regex-syntax", "axum", "metrics", "metrics-exporter-prometheus", "sd-notify"];
 
 // The crates of [dependencies] that none of `sources` names.
 fn unused_crates(manifest: &str, sources: &[TextFile]) -> Vec<String> {
