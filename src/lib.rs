@@ -40,7 +40,7 @@
 //! - A file in a persistent store is never replaced.
 //! - Only the literal `"embedded"` selects the simulated chain; the embedded manager verifies a proof before it takes it.
 //! - A hugepage file has its name only when every page was seen on its node; a run that fails or is killed leaves nothing.
-//! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes.
+//! - `plan` prints what `worker_config` has accepted; the same input gives the same bytes. `plan --out` writes all files or none.
 //! - Over the RPC nobody changes anything but callers on this host and those who sent the token.
 //! - No message holds a password, a query, a token or a header's value.
 //! - stdout is the answer, stderr is talk; exit 0 is yes, 1 no, 2 could not.
@@ -71,6 +71,8 @@
 //! | DIR of `bench --sealing-dir`, `damocles-bench-*/` | `bench` | a lock and the sectors that stages are measured on; the disk's file has no name; removed at the end or by the next run |
 //! | FILE of `bench --out`, beside it FILE`.bench-state` | `bench` | the profile; what an unfinished run has measured |
 //! | logs (`bench import`) | `bench` | read |
+//! | FOLDER of `plan --out` | `plan` | all files of a plan and `SHA256SUMS`; made beside it as `.FOLDER.tmp-*`, an older plan is exchanged (or stands as `.FOLDER.old` meanwhile) |
+//! | FOLDER of `plan --templates` | `plan` | `*.hbs`, read |
 //! | FOLDER of `man` | `man` | manual pages |
 //! | `.NAME.tmp-*` beside a file | whoever writes NAME | a file on its way; what a killed writer left is removed by the next writer of NAME |
 //! | `worker.rpc_server.token_file`, `--token-file` | `daemon`, `worker` | read; nobody but its owner may be able to |

@@ -13,8 +13,10 @@ pub mod launch;
 pub mod man;
 pub mod manager;
 pub mod params;
+mod parse;
 pub mod plan;
 mod plan_fleet;
+mod plan_out;
 pub mod plan_simulate;
 pub mod plan_verify;
 pub mod processor;
@@ -106,7 +108,7 @@ pub enum UtilCommand {
 
 /// Runs `damocles-worker` with this process's arguments and streams.
 pub fn worker_main() -> ExitCode {
-    main_of(|io| match WorkerCli::parse().command {
+    main_of(|io| match parse::parse::<WorkerCli>().command {
         WorkerCommand::Daemon(args) => daemon::run(args, io),
         WorkerCommand::Processor(args) => processor::run(args, io),
         WorkerCommand::Launch(args) => launch::run(args, io),
@@ -121,7 +123,7 @@ pub fn worker_main() -> ExitCode {
 
 /// Runs `damocles-worker-util` with this process's arguments and streams.
 pub fn util_main() -> ExitCode {
-    main_of(|io| match UtilCli::parse().command {
+    main_of(|io| match parse::parse::<UtilCli>().command {
         UtilCommand::Hwinfo(args) => hwinfo::run(args, io),
         UtilCommand::Plan(args) => plan::run(*args, io),
         UtilCommand::Sealcalc(args) => sealcalc::run(args, io),

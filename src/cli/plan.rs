@@ -1,9 +1,12 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io, plan_simulate, plan_verify};
+use super::{Exit, Io, plan_out, plan_simulate, plan_verify};
 use crate::{
     machine::Machine,
-    planner::{self, Attached, C2Place, Choices, GpuUse, Manager, Plan, PlanError, Request, Site, Target, catalogue},
+    planner::{
+        self, Attached, C2Place, Choices, GpuUse, Manager, Plan, PlanError, ReadBackError, Request, Site, Target,
+        Template, Templates, artefacts, catalogue,
+    },
     profile::{Profile, Suite},
     units::{Prover, Rate, SectorSize},
 };
@@ -27,12 +30,14 @@ use std::{
       for this machine and damocles' own build with Supranational's GPU code
   damocles-worker-util plan --target 1PiB/month --days-per-month 21 --sector-size 32GiB --fleet fleet.toml
       the cheapest mix of the machine types in a file: what to buy, what runs where
+  damocles-worker-util plan --target 1PiB/month --sector-size 32GiB --machine '2x epyc-7642 2TiB 2x rtx3080' --out plan
+      everything in a folder: containers, units, hugepages, lists for purchasing and operations, a page to look at
   damocles-worker-util plan --target 20GiB/day --sector-size 512MiB --machine machine.json
       for the machine whose `hwinfo --json` that is; an hwloc XML export or a captured tree serves too
   damocles-worker-util plan --target 10MiB/h --sector-size 8MiB --manager /ip4/10.0.0.1/tcp/1789 \\
       --sealing-dir /mnt/nvme0 --sealing-dir /mnt/nvme1 --attached store1=/mnt/store1 --miner 1234
 
-The file goes to stdout, the forecast to stderr; with --fleet two tables go to stdout.
+The file goes to stdout, the forecast to stderr; with --fleet two tables go to stdout, with --out the names of the files.
 Exit code: 0 planned, 1 no plan reaches the target, 2 could not plan.")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -118,9 +123,11 @@ struct PlanArgs {
     /// Productive days in a month, for targets per month
     #[arg(long, value_name = "DAYS", default_value_t = 30.0)]
     days_per_month: f64,
-    /// Print the plan as JSON, the file inside it
+    /// Print the plan as JSON, the file inside it; with --out what was written
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    out: plan_out::OutArgs,
 }
 
 /// Runs the command.
@@ -133,12 +140,22 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
 }
 
 fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
+    args.out.check()?;
+    let templates = args.out.templates(io)?;
+    let request = args.request()?;
     if let Some(fleet) = &args.fleet {
-        return super::plan_fleet::run(fleet, &args.request()?, args.json, io);
+        return super::plan_fleet::run(fleet, &request, args.json, &args.out, &templates, io);
     }
     let machine = machine(args.machine.as_deref(), io)?;
-    match planner::plan(&machine, &args.request()?) {
-        Ok(plan) => {
+    match planner::plan(&machine, &request) {
+        Ok(plan) if args.out.is_asked_for() => {
+            write_forecast(&plan, io)?;
+            args.out.write(&artefacts::of_plan(&machine, &request, &plan), &templates, args.json, io)
+        }
+        Ok(mut plan) => {
+            if templates.is_own(Template::WorkerToml) {
+                plan.worker_toml = own_file(&plan, &machine, &request, &templates, &args.out)?;
+            }
             write_plan(&plan, args.json, io)?;
             Ok(Exit::Yes)
         }
@@ -151,6 +168,19 @@ fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn own_file(
+    plan: &Plan,
+    machine: &Machine,
+    request: &Request,
+    templates: &Templates,
+    out: &plan_out::OutArgs,
+) -> Result<String> {
+    planner::worker_toml(plan, machine, request, templates).map_err(|error| match error {
+        PlanError::ReadBack(ReadBackError::Template(fault)) => out.named(&fault),
+        other => other.into(),
+    })
 }
 
 /// The machine that `--machine` names; without it this one.

@@ -1,8 +1,8 @@
 //! `plan --fleet`: the cheapest mix of machines, as a table for purchasing and one for operations.
 
-use super::{Exit, Io};
+use super::{Exit, Io, plan_out::OutArgs};
 use crate::planner::{
-    Request,
+    Request, Templates, artefacts,
     fleet::{FleetError, FleetFile, FleetPlan, Line, plan_fleet},
 };
 use anyhow::{Context, Result};
@@ -11,12 +11,22 @@ use std::{fs, io, path::Path};
 use tabled::{builder::Builder, settings::Style};
 
 /// Runs `plan` with a fleet file.
-pub(super) fn run(path: &Path, request: &Request, as_json: bool, io: &mut Io) -> Result<Exit> {
+pub(super) fn run(
+    path: &Path,
+    request: &Request,
+    as_json: bool,
+    out: &OutArgs,
+    templates: &Templates,
+    io: &mut Io,
+) -> Result<Exit> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let fleet = FleetFile::parse(&text).with_context(|| format!("read {}", path.display()))?;
     match plan_fleet(&fleet, request) {
         Ok(plan) => {
-            write_talk(&plan, io)?;
+            write_talk(&plan, out.is_asked_for(), io)?;
+            if out.is_asked_for() {
+                return out.write(&artefacts::of_fleet(&fleet, request, &plan)?, templates, as_json, io);
+            }
             if as_json {
                 write_json(&json!({ "feasible": true, "fleet": plan }), io)?;
             } else {
@@ -36,14 +46,17 @@ pub(super) fn run(path: &Path, request: &Request, as_json: bool, io: &mut Io) ->
     }
 }
 
-fn write_talk(plan: &FleetPlan, io: &mut Io) -> io::Result<()> {
+fn write_talk(plan: &FleetPlan, has_files: bool, io: &mut Io) -> io::Result<()> {
     writeln!(io.err, "needed:     {:.2} sectors/h ({})", plan.sectors_per_hour_needed, plan.target)?;
     let (pc, c2) = (plan.sectors_per_hour_precommitted, plan.sectors_per_hour_proven);
     writeln!(io.err, "expected:   {pc:.2} sectors/h through PC2, {c2:.2} through C2")?;
     for why in &plan.unused {
         writeln!(io.err, "not used:   {why}")?;
     }
-    writeln!(io.err, "files:      plan --machine for each type; a precommit machine with --c2 remote=PROGRAM")
+    if has_files {
+        return Ok(());
+    }
+    writeln!(io.err, "files:      --out DIR writes them for each type of machine")
 }
 
 fn write_tables(plan: &FleetPlan, io: &mut Io) -> io::Result<()> {

@@ -302,7 +302,7 @@ fn text(key: &str, value: &Value) -> String {
         Value::Array(list) if list.iter().all(Value::is_object) => {
             list.iter().map(|entry| entry_text(key, entry)).collect::<Vec<_>>().join("; ")
         }
-        Value::Array(_) => value.to_string(),
+        Value::Array(list) => list.iter().map(|item| self::text(key, item)).collect::<Vec<_>>().join(" "),
         Value::Object(_) => entry_text(key, value),
     }
 }
@@ -492,6 +492,11 @@ mod tests {
                 "disk nvme1n1, model: y | z",
                 "GPUs: not known | none",
             ]
+        );
+        // Nor does one side alone become data.
+        assert_eq!(
+            walk(json!({ "cpu": { "features": ["aes", "sha_ni"], "models": [] } }), json!({ "cpu": { "models": [] } })),
+            ["CPU, features: aes sha_ni | not known"]
         );
         let gpu = |name: &str| json!({ "name": name, "memory_bytes": 24u64 << 30 });
         assert_eq!(

@@ -280,9 +280,24 @@ fn missing(machine: &Machine, out: &mut dyn Write) -> io::Result<()> {
         names.extend(machine.absent());
     }
     if !names.is_empty() {
-        writeln!(out, "\nNot in this source: {}", plain(&names.into_iter().collect::<Vec<_>>().join(", ")))?;
+        let names: Vec<&str> = names.into_iter().map(in_words).collect();
+        writeln!(out, "\nNot in this source: {}", plain(&names.join(", ")))?;
     }
     Ok(())
+}
+
+/// A group of facts by its name in the contract, as the tables call it; other facts are in words already.
+fn in_words(name: &str) -> &str {
+    match name {
+        "cpu" => "processor",
+        "kernel" => "kernel and its settings",
+        "distances" => "distances between nodes",
+        "page_pools" => "hugepages",
+        "hugetlbfs" => "hugetlbfs mounts",
+        "gpus" => "GPUs",
+        "nics" => "network interfaces",
+        name => name,
+    }
 }
 
 fn text(text: &Option<String>) -> &str {

@@ -9,6 +9,7 @@
 //! Both ways answer the same: the most that one machine makes, so how many machines the target takes, and what one of
 //! them is to do. Pure: the same input gives the same bytes. No clock, no files, no environment, no host.
 
+pub mod artefacts;
 mod capacity;
 pub mod catalogue;
 mod choices;
@@ -19,10 +20,12 @@ mod inventory;
 mod placement;
 mod processors;
 mod render;
+mod report;
 pub mod sealcalc;
 pub mod simulate;
 pub mod steady;
 mod target;
+mod templates;
 pub mod verify;
 mod warnings;
 
@@ -31,6 +34,7 @@ pub use forecast::{Bottleneck, Capacity, Limits};
 pub use placement::{Folder, GpuProcessor, GpuUse, Memory, NodeMemory, Pc1Processor, Placement, Short};
 pub use render::ReadBackError;
 pub use target::Target;
+pub use templates::{Template, TemplateFault, Templates};
 
 use crate::{
     machine::Machine,
@@ -199,8 +203,22 @@ pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, PlanError> {
         placement: found.placement,
         worker_toml: String::new(),
     };
-    plan.worker_toml = render::worker_toml(&plan, &inventory, request, &locations)?;
+    plan.worker_toml = render::worker_toml(&plan, &inventory, request, &locations, &Templates::shipped())?;
     Ok(plan)
+}
+
+/// The file of a plan once more, with an operator's template.
+///
+/// # Errors
+/// The template is broken, or what it makes does not say what was planned.
+pub fn worker_toml(
+    plan: &Plan,
+    machine: &Machine,
+    request: &Request,
+    templates: &Templates,
+) -> Result<String, PlanError> {
+    let locations = Locations::of(&request.site)?;
+    Ok(render::worker_toml(plan, &Inventory::of(machine), request, &locations, templates)?)
 }
 
 fn check_machine(inventory: &Inventory) -> Result<(), PlanError> {

@@ -7,17 +7,15 @@ use super::{
     inventory::Inventory,
     placement::{Folder, disks},
     processors::{self, Explained},
+    templates::{Template, TemplateFault, Templates},
 };
 use crate::{
     profile::{Cost, Time},
     units::{Bytes, HumanDuration, SealProof},
     worker_config::{self, Limitation, Processor, Processors, RpcClient, WorkerConfig},
 };
-use handlebars::{Handlebars, handlebars_helper};
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
-
-const TEMPLATE: &str = include_str!("../../templates/worker.toml.hbs");
 
 /// The miner of the embedded manager where the operator names none: the first that a network hands out.
 const MINER: u64 = 1000;
@@ -32,6 +30,11 @@ pub enum ReadBackError {
     /// A mistake of this program, not of its user.
     #[error("{0} reads back as something else than was planned; this is a bug, please report it")]
     Differs(&'static str),
+    /// A mistake in an operator's template.
+    #[error("{file}: {what} reads back as something else than was planned", file = Template::WorkerToml.file())]
+    OwnDiffers { what: &'static str },
+    #[error(transparent)]
+    Template(#[from] TemplateFault),
 }
 
 /// Everything the template names. Strict mode refuses a name that is not here.
@@ -116,14 +119,19 @@ pub(super) fn worker_toml(
     inventory: &Inventory,
     request: &Request,
     locations: &Locations,
+    templates: &Templates,
 ) -> Result<String, ReadBackError> {
     let explained = plan.placement.as_ref().map(|one| processors::explained(one, inventory, request));
     let explained = explained.unwrap_or_default();
     let meant = meant(plan, &explained, request);
     let values = values(plan, &request.site, locations, &explained, &meant);
-    let text = engine().render("worker.toml", &values).expect("the template names only values that exist");
-    read_back(&text, &values, plan, &meant)?;
-    Ok(text)
+    let text = templates.render(Template::WorkerToml, &values)?;
+    match read_back(&text, &values, plan, &meant) {
+        Err(ReadBackError::Differs(what)) if templates.is_own(Template::WorkerToml) => {
+            Err(ReadBackError::OwnDiffers { what })
+        }
+        read => read.map(|()| text),
+    }
 }
 
 /// What `[processors]` must read back as.
@@ -143,19 +151,6 @@ fn meant(plan: &Plan, explained: &[Explained], request: &Request) -> Processors 
             ..Processors::default()
         },
     }
-}
-
-fn engine() -> Handlebars<'static> {
-    handlebars_helper!(toml_string: |text: String| toml::Value::String(text).to_string());
-    // A comment ends with its line: whatever a machine description holds must not become a key.
-    handlebars_helper!(comment: |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>());
-    let mut engine = Handlebars::new();
-    engine.set_strict_mode(true);
-    engine.register_escape_fn(handlebars::no_escape);
-    engine.register_helper("toml", Box::new(toml_string));
-    engine.register_helper("comment", Box::new(comment));
-    engine.register_template_string("worker.toml", TEMPLATE).expect("the template is well formed");
-    engine
 }
 
 fn values(plan: &Plan, site: &Site, locations: &Locations, explained: &[Explained], meant: &Processors) -> Values {

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod durable;
 pub mod faults;
 pub mod ffi;
+pub mod folder;
 pub mod host;
 pub mod hugetlb;
 pub mod hugetlb_limit;

@@ -452,7 +452,8 @@ fn a_described_machine_says_what_its_source_does_not_have() {
     let dir = tempfile::tempdir().unwrap();
     let machine = two_nodes();
     assert!(machine.unreadable.iter().any(|missed| missed.what == "gpus" && missed.reason == "not in this source"));
-    let expected = "\nNot in this source: cpu, disks, distances, gpus, hugetlbfs, kernel, limits, nics, page_pools\n";
+    let expected = "\nNot in this source: processor, disks, distances between nodes, GPUs, hugetlbfs mounts, \
+                    kernel and its settings, limits, network interfaces, hugepages\n";
     assert_eq!(tables(&machine, &dir), expected);
 }
 

@@ -1,11 +1,14 @@
 //! plan as an operator meets it: the file, the forecast, the refusals.
 
+mod browser;
 mod captured;
 mod command;
 mod file;
 mod fixtures;
 mod fleet;
+mod html;
 mod machines;
+mod out;
 mod placed;
 mod random;
 mod random_placed;
@@ -14,6 +17,7 @@ mod simulate;
 mod stepper;
 mod twins;
 mod verify;
+mod yaml;
 
 use damocles_worker::{
     hwinfo,

@@ -71,8 +71,8 @@ fn unexplained_crates(manifest: &str, page: &str) -> Vec<String> {
     names.map(|name| format!("Cargo.toml: `{name}`: docs/ARCHITECTURE.md has no line on what it saves us")).collect()
 }
 
-/// Used by no name: they are there for their features alone (docs/ARCHITECTURE.md says why), or their first use is on its way.
-const FOR_FEATURES: &[&str] = &["getrandom", "regex-syntax", "csv"];
+/// Used by no name: they are there for their features alone (docs/ARCHITECTURE.md says why).
+const FOR_FEATURES: &[&str] = &["getrandom", "regex-syntax"];
 
 // The crates of [dependencies] that none of `sources` names.
 fn unused_crates(manifest: &str, sources: &[TextFile]) -> Vec<String> {

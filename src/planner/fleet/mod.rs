@@ -8,6 +8,7 @@
 //! A machine has one role: `seal` does everything, `precommit` all but C2, `c2` only that. Sectors of `precommit`
 //! machines need C2 on others. Machines on hand cost nothing more; those to buy have a price.
 
+mod deal;
 mod entry;
 mod mix;
 mod rates;

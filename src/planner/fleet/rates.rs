@@ -1,6 +1,6 @@
 //! What one machine of a type makes in each role that it may have.
 
-use super::{Entry, FleetError, Role};
+use super::{Entry, FleetError, Role, deal};
 use crate::{
     machine::Machine,
     planner::{
@@ -122,19 +122,38 @@ fn c2_only(place: usize, machine: &Machine, request: &Request) -> Result<Option<
     let costs = Costs::of(&inventory, request.target.sector_size, &request.choices, &request.site, &request.profile)?;
     let have = inventory.memory.0.saturating_sub(reserve(inventory.memory).0);
     let cores = inventory.cores.saturating_sub(inventory.cores.div_ceil(24));
-    let (works, bound) = match on_gpus(&inventory, &costs, have, cores) {
-        found if found.0.is_empty() => on_cores(costs.on_cores(Stage::C2), have, cores),
+    let found = match on_gpus(&inventory, &costs, have, cores) {
+        found if found.tasks.is_empty() => on_cores(costs.on_cores(Stage::C2), have, cores),
         found => found,
     };
-    let rate: f64 = works.iter().map(|(_, minutes)| steady::per_hour(1, *minutes)).sum();
-    let work = works.into_iter().map(|(work, _)| work).collect();
+    let gpus: Vec<_> = found.tasks.iter().map(|task| task.gpu).collect();
+    let cpusets = deal::cpusets(&inventory, &gpus, found.cores_each);
+    let work = gpus.iter().zip(cpusets).map(|(gpu, cpuset)| Work {
+        stage: Stage::C2,
+        tasks: 1,
+        cores: cpuset.to_string(),
+        gpu: *gpu,
+    });
+    let rate: f64 = found.tasks.iter().map(|task| steady::per_hour(1, task.minutes)).sum();
     let rate = rate * request.choices.utilisation;
-    Ok((rate > 0.0).then_some(Ability { entry: place, role: Role::C2, rate, limited_by: bound, work }))
+    let ability = || Ability { entry: place, role: Role::C2, rate, limited_by: found.bound, work: work.collect() };
+    Ok((rate > 0.0).then(ability))
 }
 
-type Timed = (Work, f64);
+/// What a machine does at once that has only C2 to do.
+struct C2Tasks {
+    tasks: Vec<C2Task>,
+    cores_each: u32,
+    bound: Bottleneck,
+}
 
-fn on_gpus(inventory: &Inventory, costs: &Costs, have: u64, cores: u32) -> (Vec<Timed>, Bottleneck) {
+#[derive(Clone)]
+struct C2Task {
+    gpu: Option<usize>,
+    minutes: f64,
+}
+
+fn on_gpus(inventory: &Inventory, costs: &Costs, have: u64, cores: u32) -> C2Tasks {
     let mut able: Vec<(usize, &Cost)> =
         (0..inventory.gpus.len()).filter_map(|gpu| Some((gpu, costs.on_gpu(gpu, Stage::C2)?))).collect();
     able.sort_by(|a, b| a.1.minutes(u32::MAX).total_cmp(&b.1.minutes(u32::MAX)));
@@ -144,16 +163,13 @@ fn on_gpus(inventory: &Inventory, costs: &Costs, have: u64, cores: u32) -> (Vec<
     });
     let count = fits.count().min(cores as usize);
     let bound = if count < able.len() { Bottleneck::Memory } else { Bottleneck::Gpus };
-    let each = cores / (count as u32).max(1);
-    let timed = |(gpu, cost): &(usize, &Cost)| {
-        let work = Work { stage: Stage::C2, tasks: 1, cores: format!("{each} each"), gpu: Some(*gpu) };
-        (work, cost.minutes(each))
-    };
-    (able[..count].iter().map(timed).collect(), bound)
+    let cores_each = cores / (count as u32).max(1);
+    let timed = |(gpu, cost): &(usize, &Cost)| C2Task { gpu: Some(*gpu), minutes: cost.minutes(cores_each) };
+    C2Tasks { tasks: able[..count].iter().map(timed).collect(), cores_each, bound }
 }
 
 /// As few processors as can use all cores, each with as many cores as its memory allows.
-fn on_cores(cost: &Cost, have: u64, cores: u32) -> (Vec<Timed>, Bottleneck) {
+fn on_cores(cost: &Cost, have: u64, cores: u32) -> C2Tasks {
     let wanted = cores.div_ceil(cost.cores()).max(1);
     let fitting = |count: u32| {
         let each = (cores / count).min(cost.cores());
@@ -165,10 +181,10 @@ fn on_cores(cost: &Cost, have: u64, cores: u32) -> (Vec<Timed>, Bottleneck) {
     // The work per hour is what counts, and with too little memory fewer processors may have more cores together.
     let all = (1..=wanted.min(cores)).filter_map(fitting);
     let Some((count, each)) = all.max_by_key(|(count, each)| count * each) else {
-        return (Vec::new(), Bottleneck::Memory);
+        return C2Tasks { tasks: Vec::new(), cores_each: 0, bound: Bottleneck::Memory };
     };
     let bound =
         if count * each + count > cores || each == cost.cores() { Bottleneck::Cores } else { Bottleneck::Memory };
-    let work = Work { stage: Stage::C2, tasks: 1, cores: format!("{each} each"), gpu: None };
-    (vec![(work, cost.minutes(each)); count as usize], bound)
+    let task = C2Task { gpu: None, minutes: cost.minutes(each) };
+    C2Tasks { tasks: vec![task; count as usize], cores_each: each, bound }
 }

@@ -15,6 +15,7 @@
 use super::{
     chance::{Chance, mean, quarter},
     line::{Duration, Line, Wait},
+    trace::{Part, Span},
 };
 use crate::profile::Band;
 use std::{
@@ -52,16 +53,18 @@ pub struct StationTally {
 /// is expected.
 pub fn run(line: &Line, until_ms: f64, counted_from_ms: f64, chance: Option<Chance>) -> Tally {
     let mut engine = Engine::new(line, counted_from_ms, chance);
-    for thread in 0..line.threads.len() {
-        engine.enter(thread as u32, 0);
-    }
-    engine.dispatch_all();
-    while let Some((at, event)) = engine.next().filter(|(at, _)| *at <= until_ms) {
-        engine.now = at;
-        engine.happen(event);
-    }
-    engine.now = until_ms;
+    engine.play(until_ms);
     engine.close()
+}
+
+/// Plays `line` for `until_ms` and keeps what each thread did when.
+pub(super) fn spans(line: &Line, until_ms: f64, chance: Option<Chance>) -> Vec<Span> {
+    let mut engine = Engine { spans: Some(Vec::new()), ..Engine::new(line, 0.0, chance) };
+    engine.play(until_ms);
+    let working = |thread: &u32| engine.threads[*thread as usize].works;
+    let unfinished: Vec<u32> = (0..line.threads.len() as u32).filter(working).collect();
+    unfinished.into_iter().for_each(|thread| engine.note_task(thread));
+    engine.spans.take().unwrap_or_default()
 }
 
 /// Where a sector goes on when something ends.
@@ -106,6 +109,8 @@ struct Engine<'l> {
     lock_since: Vec<f64>,
     pools: Vec<Pool>,
     tally: Tally,
+    /// What was done when, where that is asked for.
+    spans: Option<Vec<Span>>,
 }
 
 /// A duration as this run draws it.
@@ -121,6 +126,8 @@ struct Thread {
     server: u32,
     arrived: f64,
     waits: bool,
+    works: bool,
+    began: f64,
     landed: f64,
 }
 
@@ -227,6 +234,28 @@ impl<'l> Engine<'l> {
                 pool_used: vec![0.0; line.pools.len()],
                 ..Tally::default()
             },
+            spans: None,
+        }
+    }
+
+    fn play(&mut self, until_ms: f64) {
+        for thread in 0..self.line.threads.len() {
+            self.enter(thread as u32, 0);
+        }
+        self.dispatch_all();
+        while let Some((at, event)) = self.next().filter(|(at, _)| *at <= until_ms) {
+            self.now = at;
+            self.happen(event);
+        }
+        self.now = until_ms;
+    }
+
+    /// The task that a thread is at, from its beginning until now.
+    fn note_task(&mut self, thread: u32) {
+        let Thread { station, began, .. } = self.threads[thread as usize];
+        let to_ms = self.now;
+        if let Some(spans) = &mut self.spans {
+            spans.push(Span { thread, part: Part::Station(station.into()), from_ms: began, to_ms });
         }
     }
 
@@ -286,6 +315,9 @@ impl<'l> Engine<'l> {
         if let Some(wait) = self.wait_before[station as usize] {
             let until = self.wait_ends(thread, wait);
             self.threads[thread as usize].waits = true;
+            if let Some(spans) = &mut self.spans {
+                spans.push(Span { thread, part: Part::Wait(wait), from_ms: self.now, to_ms: until });
+            }
             self.schedule(until, Event::Over(thread));
             return 0;
         }
@@ -402,7 +434,8 @@ impl<'l> Engine<'l> {
         let tally = &mut self.tally.stations[station];
         tally.started += u64::from(self.now >= self.counted_from);
         tally.most = tally.most.max(state.running);
-        self.threads[thread as usize].server = server as u32;
+        let working = &mut self.threads[thread as usize];
+        (working.server, working.works, working.began) = (server as u32, true, self.now);
         let plan = &self.line.stations[station].servers[server];
         for lock in &plan.locks {
             self.count_lock(*lock);
@@ -424,6 +457,8 @@ impl<'l> Engine<'l> {
 
     fn end_task(&mut self, thread: u32, station: usize) {
         self.count(station);
+        self.note_task(thread);
+        self.threads[thread as usize].works = false;
         let server = self.threads[thread as usize].server as usize;
         let state = &mut self.stations[station];
         state.running -= 1;

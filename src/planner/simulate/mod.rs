@@ -20,9 +20,11 @@ mod chance;
 mod engine;
 mod forecast;
 mod line;
+mod trace;
 
 pub use bounds::{Bound, THREADS, bounds, cycle_minutes};
 pub use chance::Chance;
 pub use engine::{Tally, run};
 pub use forecast::{Forecast, Lock, OneMore, Range, StageUse, forecast};
 pub use line::{Duration, Line, Question, Server, SimulationError, Station, Wait, sector_size};
+pub use trace::{Part, Span, trace};
