@@ -213,8 +213,9 @@ fn pool(processors: &Processors, stage: Stage, tools: &Tools) -> Result<Pool, Be
         allow_local_params: true,
         grace: Duration::ZERO,
         crash: None,
+        rehearsal: None,
     };
-    daemon::start_processors(processors, &options).map_err(|source| BenchError::Start { stage, source })
+    daemon::start_processors(processors, None, &options).map_err(|source| BenchError::Start { stage, source })
 }
 
 /// A layout as the daemon's configuration would say it. C1 is done inside the daemon, and so inside this process.

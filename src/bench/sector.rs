@@ -8,6 +8,7 @@ use crate::{
     profile::Stage,
     runtime::{
         daemon,
+        pieces::Fetch,
         processor::{Output, RestoreReplicaTask, Task},
         stage::*,
     },
@@ -112,7 +113,7 @@ impl Sector {
                         sealed_file: paths.sealed,
                         cache_dir: paths.cache,
                     };
-                    let restored = daemon::perform(Task::RestoreReplica(task));
+                    let restored = daemon::perform(Task::RestoreReplica(task), &Fetch::default());
                     restored.map_err(|flaw| BenchError::Stage { stage, reason: flaw.reason })?;
                 }
                 (self.done.pc2, self.done.c1, self.done.pc2_begun) = (None, None, true);
@@ -216,7 +217,8 @@ mod tests {
 
     fn perform(sector: &mut Sector, stage: Stage) {
         sector.reset(stage).unwrap();
-        let output = daemon::perform(sector.task(stage).unwrap()).unwrap_or_else(|flaw| panic!("{flaw:?}"));
+        let output =
+            daemon::perform(sector.task(stage).unwrap(), &Fetch::default()).unwrap_or_else(|flaw| panic!("{flaw:?}"));
         sector.keep(output).unwrap();
     }
 

@@ -15,6 +15,7 @@ use crate::{
 };
 use damocles_worker::{
     runtime::{
+        pieces::Fetch,
         proofs,
         stage::{AddPiecesTask, Pc1Task},
     },
@@ -57,8 +58,11 @@ fn sector(script: Script) -> Script {
     let parents = proofs::ensure_parent_cache(proof).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let staged_filepath = folder.path().join("staged");
-    let piece_infos =
-        proofs::add_pieces(&AddPiecesTask { seal_proof_type: proof, pieces: vec![], staged_filepath }).unwrap();
+    let piece_infos = proofs::add_pieces(
+        &AddPiecesTask { seal_proof_type: proof, pieces: vec![], staged_filepath },
+        &Fetch::default(),
+    )
+    .unwrap();
     let comm_d = piece_infos[0].commitment;
     let task = Pc1Task {
         registered_proof: proof,

@@ -22,8 +22,8 @@ mod parts;
 mod rehearsal;
 mod report;
 mod served;
-mod stores;
 mod service;
+mod stores;
 mod threads;
 
 pub use check::{Findings, Host, check};

@@ -4,7 +4,7 @@ use super::{DaemonError, Options, StopFlag, served, stores};
 use crate::{
     runtime::{
         manager::{
-            Answer, Call, SectorManager,
+            SectorManager,
             bridge::Bridge,
             embedded::{Embedded, EmbeddedOptions},
             remote::Remote,
@@ -22,7 +22,7 @@ use std::{
     time::SystemTime,
 };
 use tokio::runtime::Runtime;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 struct WallClock;
 
