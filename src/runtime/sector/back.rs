@@ -42,6 +42,10 @@ pub(super) fn set_back(mut record: Record, to: State) -> Option<Record> {
     record.pc2_dirty |= before(PC2Done) && place(from) >= place(PC2Done);
     record.reset |= from == PCSubmitted && to == PC2Done
         || from == ProofSubmitted && !before(PCSubmitted) && before(ProofSubmitted);
+    if before(TicketAssigned) {
+        // With a ticket the state is reached: the same one given again would be no news.
+        record.ticket = None;
+    }
     if before(PC1Done) {
         record.pc1 = None;
     }

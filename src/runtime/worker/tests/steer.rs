@@ -40,16 +40,39 @@ fn a_paused_worker_leaves_the_queue() {
 
 #[test]
 fn a_sector_that_is_sent_back_does_again_what_comes_after() {
-    let bench = Bench::new();
-    let mut worker = standing_in(&bench, State::PC2Done);
-    worker.resume(Some(State::TicketAssigned)).unwrap();
-    assert_eq!(worker.record().state, State::TicketAssigned);
-    drop(worker);
-    bench.stages.done.lock().unwrap().clear();
-    let mut worker = bench.worker(&sealing());
-    assert_eq!(worker.record().state, State::TicketAssigned, "the way back is in the journal");
-    assert!(matches!(bench.run(&mut worker, 1000), Some(Step::Finished(_))));
-    assert_eq!(bench.stages.done.lock().unwrap()[..3], ["pc1", "restore_replica", "pc2"]);
+    use State::*;
+    for (to, again) in [
+        (DealsAcquired, &["add_pieces", "tree_d", "pc1", "restore_replica", "pc2"][..]),
+        (TreeDBuilt, &["pc1", "restore_replica", "pc2"]),
+        (TicketAssigned, &["pc1", "restore_replica", "pc2"]),
+        (PC1Done, &["restore_replica", "pc2"]),
+    ] {
+        let bench = Bench::new();
+        let mut worker = standing_in(&bench, PC2Done);
+        worker.resume(Some(to)).unwrap();
+        drop(worker);
+        bench.stages.done.lock().unwrap().clear();
+        let mut worker = bench.worker(&sealing());
+        assert_eq!(worker.record().state, to, "the way back is in the journal");
+        assert!(matches!(bench.run(&mut worker, 1000), Some(Step::Finished(_))), "{to}");
+        assert_eq!(bench.stages.done.lock().unwrap()[..again.len()], *again, "{to}");
+    }
+}
+
+#[test]
+fn from_every_state_back_to_every_legal_one_a_sector_still_finishes() {
+    for from in State::ALL.into_iter().filter(|state| !matches!(state, State::Empty | State::Aborted)) {
+        let legal = crate::runtime::sector::legal(standing_in(&Bench::new(), from).record());
+        assert!(!legal.is_empty());
+        for to in legal {
+            let bench = Bench::new();
+            let mut worker = standing_in(&bench, from);
+            worker.resume(Some(to)).unwrap();
+            let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("{from} back to {to}") };
+            let wanted = if to == State::Aborted { State::Aborted } else { State::Finished };
+            assert_eq!(record.state, wanted, "{from} back to {to}");
+        }
+    }
 }
 
 #[test]
