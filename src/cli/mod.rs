@@ -12,6 +12,7 @@ pub mod man;
 pub mod params;
 pub mod plan;
 mod plan_fleet;
+mod plan_forecast;
 pub mod plan_simulate;
 pub mod plan_verify;
 pub mod processor;

@@ -1,9 +1,12 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io, plan_simulate, plan_verify};
+use super::{Exit, Io, plan_forecast, plan_simulate, plan_verify};
 use crate::{
     machine::Machine,
-    planner::{self, Attached, C2Place, Choices, GpuUse, Manager, Plan, PlanError, Request, Site, Target, catalogue},
+    planner::{
+        self, Attached, C2Place, Choices, GpuUse, Manager, Plan, PlanError, Request, Site, Target, catalogue,
+        simulate::Forecast,
+    },
     profile::{Profile, Suite},
     units::{Prover, Rate, SectorSize},
 };
@@ -25,6 +28,9 @@ use std::{
   damocles-worker-util plan --target 10TiB/day --sector-size 32GiB --prover stock-damocles --suite supra \\
       --layout exclusive --hugepages --manager /ip4/10.0.0.1/tcp/1789
       for this machine and damocles' own build with Supranational's GPU code
+  damocles-worker-util plan --target 1PiB/month --sector-size 32GiB --machine '2x epyc-7642 2TiB 4x rtx3080' --optimise \\
+      --manager /ip4/10.0.0.1/tcp/1789
+      the layout that makes the most there, and the most that any could
   damocles-worker-util plan --target 1PiB/month --days-per-month 21 --sector-size 32GiB --fleet fleet.toml
       the cheapest mix of the machine types in a file: what to buy, what runs where
   damocles-worker-util plan --target 20GiB/day --sector-size 512MiB --machine machine.json
@@ -99,6 +105,12 @@ struct PlanArgs {
     /// Plan although all tasks at their limits at once do not fit in memory
     #[arg(long)]
     overcommit: bool,
+    /// Search for the layout that makes the most, by simulation, and say how far it is from what none exceeds
+    #[arg(long, conflicts_with = "fleet")]
+    optimise: bool,
+    /// Sectors with deals: each builds its tree-d, and its pieces come over the network
+    #[arg(long, conflicts_with = "static_tree_d")]
+    deals: bool,
     /// The sector manager: `embedded`, or its address as multiaddr or URL
     #[arg(long, value_name = "ADDR", default_value = "embedded")]
     manager: String,
@@ -137,9 +149,11 @@ fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
         return super::plan_fleet::run(fleet, &args.request()?, args.json, io);
     }
     let machine = machine(args.machine.as_deref(), io)?;
-    match planner::plan(&machine, &args.request()?) {
+    let request = args.request()?;
+    match planner::plan(&machine, &request) {
         Ok(plan) => {
-            write_plan(&plan, args.json, io)?;
+            let forecast = planner::foresee(&machine, &request, &plan)?;
+            write_plan(&plan, &forecast, args.json, io)?;
             Ok(Exit::Yes)
         }
         Err(no) if no.is_answer() => {
@@ -199,6 +213,8 @@ impl PlanArgs {
             count: self.count.or(self.machine.is_none().then_some(1)),
             ghz: self.ghz,
             overcommit: self.overcommit,
+            deals: self.deals,
+            optimise: self.optimise,
         }
     }
 
@@ -260,10 +276,11 @@ fn parse_attached(text: &str) -> Result<Attached, String> {
     }
 }
 
-fn write_plan(plan: &Plan, as_json: bool, io: &mut Io) -> Result<()> {
+fn write_plan(plan: &Plan, forecast: &Forecast, as_json: bool, io: &mut Io) -> Result<()> {
     write_forecast(plan, io)?;
+    plan_forecast::write(plan, forecast, io.err)?;
     if as_json {
-        let mut answer = json!({ "feasible": true });
+        let mut answer = json!({ "feasible": true, "forecast": forecast });
         if let (Some(answer), serde_json::Value::Object(fields)) = (answer.as_object_mut(), serde_json::to_value(plan)?)
         {
             answer.extend(fields);
@@ -324,12 +341,18 @@ fn write_refusal(no: &PlanError, io: &mut Io) -> Result<()> {
             "count": count,
             "machines": machines,
         }),
-        PlanError::NothingFits { hostname, sector_size, short } => json!({
+        PlanError::NothingFits { hostname, sector_size, short, change } => json!({
             "feasible": false,
             "hostname": hostname,
             "sector_size": sector_size,
             "reason": short.to_string(),
-            "change": short.change(),
+            "change": change.as_ref().map(ToString::to_string),
+            "change_by": change,
+        }),
+        PlanError::Refused { hostname, found } => json!({
+            "feasible": false,
+            "hostname": hostname,
+            "reason": found,
         }),
         _ => return Ok(()),
     };

@@ -6,13 +6,16 @@ mod file;
 mod fixtures;
 mod fleet;
 mod machines;
+mod optimise;
 mod placed;
 mod random;
 mod random_placed;
+mod refused;
 mod sealcalc;
 mod simulate;
 mod stepper;
 mod twins;
+mod vectors;
 mod verify;
 
 use damocles_worker::{

@@ -24,5 +24,5 @@ mod line;
 pub use bounds::{Bound, THREADS, bounds, cycle_minutes};
 pub use chance::Chance;
 pub use engine::{Tally, run};
-pub use forecast::{Forecast, Lock, OneMore, Range, StageUse, forecast};
+pub use forecast::{Forecast, Lock, OneMore, Range, StageUse, expected_per_day, forecast};
 pub use line::{Duration, Line, Question, Server, SimulationError, Station, Wait, sector_size};
