@@ -14,11 +14,13 @@ mod stepper;
 
 use damocles_worker::{
     planner::{
+        self, Attached, Choices, Manager, Request, Site, Target, catalogue,
+        fleet::{FleetFile, plan_fleet},
         sealcalc::{Course, DAY, Inputs, Stage},
         simulate::{Chance, Line, Question, forecast, run},
     },
     profile::{Profile, Suite},
-    units::Prover,
+    units::{Prover, SectorSize},
     worker_config,
 };
 use std::{
@@ -29,7 +31,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    let results = [sealcalc(), month()];
+    let results = [sealcalc(), month(), machine(), optimised(), fleet()];
     let mut out = io::stdout();
     let _ = writeln!(out, "{:<58} {:>12} {:>14} {:>5}", "what", "measured", "promised", "");
     for result in &results {
@@ -104,5 +106,82 @@ fn month() -> Outcome {
         measured: format!("{once:.1?}"),
         promised: "< 20 ms".into(),
         kept: once < Duration::from_millis(20),
+    }
+}
+
+fn request(rate: &str, choices: Choices) -> Request {
+    Request {
+        target: Target { rate: rate.parse().expect("a rate"), sector_size: SectorSize::GiB32, days_per_month: 30.0 },
+        choices,
+        site: Site {
+            manager: Manager::Remote("/ip4/10.0.0.1/tcp/1789".into()),
+            manager_dir: "./manager".into(),
+            sealing_dirs: vec!["./sealing".into()],
+            sealing_dirs_are_default: true,
+            attached: vec![Attached { name: "persist".into(), location: "./persist".into() }],
+            miner: None,
+        },
+        profile: Profile::shipped(),
+    }
+}
+
+/// From the machine to a file that was read back and verified, for the slowest of the provers.
+fn machine() -> Outcome {
+    let machine = catalogue::machine("2x epyc-9654 3TiB 4x rtx3090 8x nvme-7.68TB").expect("a machine by name");
+    let slowest = Prover::ALL
+        .into_iter()
+        .map(|prover| {
+            let request = request("1PiB/month", Choices { prover, ..Choices::default() });
+            fastest(5, || planner::plan(black_box(&machine), &request).expect("it can be planned"))
+        })
+        .max()
+        .unwrap_or_default();
+    Outcome {
+        what: "plan, 2 x 96 cores, 4 GPUs, 8 disks".into(),
+        measured: format!("{slowest:.1?}"),
+        promised: "< 50 ms".into(),
+        kept: slowest < Duration::from_millis(50),
+    }
+}
+
+/// The same with every layout tried and the best simulated; nothing is promised.
+fn optimised() -> Outcome {
+    let machine = catalogue::machine("2x epyc-9654 3TiB 4x rtx3090 8x nvme-7.68TB").expect("a machine by name");
+    let request = request("1PiB/month", Choices { optimise: true, ..Choices::default() });
+    let plan = planner::plan(&machine, &request).expect("it can be planned");
+    let optimum = plan.optimum.expect("it was asked for");
+    let once = fastest(1, || planner::plan(black_box(&machine), &request));
+    Outcome {
+        what: format!("plan --optimise there, {} layouts, {} simulated", optimum.layouts, optimum.simulated),
+        measured: format!("{once:.1?}"),
+        promised: "-".into(),
+        kept: true,
+    }
+}
+
+/// Twenty types, five hundred of each on hand, and more to buy.
+fn fleet() -> Outcome {
+    let cpus = ["epyc-7302", "epyc-7402", "epyc-7542", "epyc-7642", "epyc-7763"];
+    let gpus = ["1x rtx3080", "2x rtx3080", "2x rtx3090", "4x rtx-a4000"];
+    let types = cpus.iter().flat_map(|cpu| gpus.iter().map(move |gpu| (cpu, gpu))).enumerate();
+    let text: String = types
+        .map(|(place, (cpu, gpu))| {
+            format!(
+                "[[machine]]\nname = \"type {place}\"\nmachine = \"2x {cpu} 2TiB {gpu} 8x nvme-7.68TB\"\n\
+                 count = 500\nprice = {}\n",
+                20_000 + 731 * place
+            )
+        })
+        .collect();
+    let fleet = FleetFile::parse(&text).expect("a fleet");
+    let request = request("6EiB/month", Choices::default());
+    let found = plan_fleet(&fleet, &request).expect("it can be planned");
+    let machines: u32 = found.lines.iter().map(|line| line.on_hand + line.buy).sum();
+    let once = fastest(2, || plan_fleet(black_box(&fleet), &request));
+    Outcome {
+        what: format!("plan --fleet, 20 types, {machines} machines"),
+        measured: format!("{once:.1?}"),
+        promised: "< 5 s, 10000 machines".into(),
+        kept: once < Duration::from_secs(5) && machines >= 10_000,
     }
 }

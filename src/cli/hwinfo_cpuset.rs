@@ -48,9 +48,9 @@ pub struct Args {
     /// The stage that would run there; units are formed for pc1 only
     #[arg(long, default_value = "pc1")]
     stage: StageName,
-    /// Whose binding: stock, stock-damocles or own
-    #[arg(long, default_value = "stock")]
-    prover: Prover,
+    /// Whose binding: stock, stock-damocles or own [default: with -c the one that the file was planned for, else stock]
+    #[arg(long)]
+    prover: Option<Prover>,
     /// FIL_PROOFS_MULTICORE_SDR_PRODUCERS, helper cores of a PC1 task [default: 3, for own 0]
     #[arg(long, value_name = "N", value_parser = producers)]
     producers: Option<usize>,
@@ -91,11 +91,11 @@ fn within(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
 
 /// Runs the command on `machine`.
 pub fn run(args: &Args, machine: &Machine, as_json: bool, io: &mut Io) -> Result<Exit> {
-    let question = args.question();
-    refuse_to_guess(machine, &question)?;
     if let Some(path) = &args.config {
-        return run_config(path, machine, &question, as_json, io);
+        return run_config(path, machine, args, as_json, io);
     }
+    let question = args.question(Prover::Stock);
+    refuse_to_guess(machine, &question)?;
     if let Some(tasks) = args.suggest {
         return run_suggest(tasks, machine, &question, as_json, io);
     }
@@ -128,12 +128,14 @@ fn refuse_to_guess(machine: &Machine, question: &Question) -> Result<()> {
 }
 
 impl Args {
-    fn question(&self) -> Question {
+    /// `otherwise`: where nobody says whose.
+    fn question(&self, otherwise: Prover) -> Question {
+        let prover = self.prover.unwrap_or(otherwise);
         Question {
             stage: Some(self.stage),
             multicore: true,
-            prover: self.prover,
-            producers: self.producers.unwrap_or_else(|| self.prover.default_producers()),
+            prover,
+            producers: self.producers.unwrap_or_else(|| prover.default_producers()),
             concurrent: self.concurrent,
             smt: self.smt,
         }
@@ -153,14 +155,16 @@ fn run_suggest(tasks: usize, machine: &Machine, question: &Question, as_json: bo
     Ok(exit(!sets.is_empty()))
 }
 
-fn run_config(path: &Path, machine: &Machine, question: &Question, as_json: bool, io: &mut Io) -> Result<Exit> {
+fn run_config(path: &Path, machine: &Machine, args: &Args, as_json: bool, io: &mut Io) -> Result<Exit> {
     let context = || format!("read configuration {}", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
     let loaded = worker_config::parse(&text).with_context(context)?;
     for warning in &loaded.warnings {
         writeln!(io.err, "warning: {warning}")?;
     }
-    let verdict = cpuset::judge_config(machine, &loaded.config, question);
+    let question = args.question(loaded.config.planned.map_or(Prover::Stock, |planned| planned.prover));
+    refuse_to_guess(machine, &question)?;
+    let verdict = cpuset::judge_config(machine, &loaded.config, &question);
     if as_json {
         write_json(&verdict, io)?;
     } else {

@@ -16,6 +16,7 @@ pub mod params;
 mod parse;
 pub mod plan;
 mod plan_fleet;
+mod plan_forecast;
 mod plan_out;
 pub mod plan_simulate;
 pub mod plan_verify;

@@ -1,11 +1,11 @@
 //! `plan`: plan a worker.toml for a machine and a target rate.
 
-use super::{Exit, Io, plan_out, plan_simulate, plan_verify};
+use super::{Exit, Io, plan_forecast, plan_out, plan_simulate, plan_verify};
 use crate::{
     machine::Machine,
     planner::{
         self, Attached, C2Place, Choices, GpuUse, Manager, Plan, PlanError, ReadBackError, Request, Site, Target,
-        Template, Templates, artefacts, catalogue,
+        Template, Templates, artefacts, catalogue, simulate::Forecast,
     },
     profile::{Profile, Suite},
     units::{Prover, Rate, SectorSize},
@@ -28,6 +28,9 @@ use std::{
   damocles-worker-util plan --target 10TiB/day --sector-size 32GiB --prover stock-damocles --suite supra \\
       --layout exclusive --hugepages --manager /ip4/10.0.0.1/tcp/1789
       for this machine and damocles' own build with Supranational's GPU code
+  damocles-worker-util plan --target 1PiB/month --sector-size 32GiB --machine '2x epyc-7642 2TiB 4x rtx3080' --optimise \\
+      --manager /ip4/10.0.0.1/tcp/1789
+      the layout that makes the most there, and the most that any could
   damocles-worker-util plan --target 1PiB/month --days-per-month 21 --sector-size 32GiB --fleet fleet.toml
       the cheapest mix of the machine types in a file: what to buy, what runs where
   damocles-worker-util plan --target 1PiB/month --sector-size 32GiB --machine '2x epyc-7642 2TiB 2x rtx3080' --out plan
@@ -104,6 +107,12 @@ struct PlanArgs {
     /// Plan although all tasks at their limits at once do not fit in memory
     #[arg(long)]
     overcommit: bool,
+    /// Search for the layout that makes the most, by simulation, and say how far it is from what none exceeds
+    #[arg(long, conflicts_with = "fleet")]
+    optimise: bool,
+    /// Sectors with deals: each builds its tree-d, and its pieces come over the network
+    #[arg(long, conflicts_with = "static_tree_d")]
+    deals: bool,
     /// The sector manager: `embedded`, or its address as multiaddr or URL
     #[arg(long, value_name = "ADDR", default_value = "embedded")]
     manager: String,
@@ -150,13 +159,15 @@ fn plan(args: &PlanArgs, io: &mut Io) -> Result<Exit> {
     match planner::plan(&machine, &request) {
         Ok(plan) if args.out.is_asked_for() => {
             write_forecast(&plan, io)?;
+            plan_forecast::write(&plan, &planner::foresee(&machine, &request, &plan)?, io.err)?;
             args.out.write(&artefacts::of_plan(&machine, &request, &plan), &templates, args.json, io)
         }
         Ok(mut plan) => {
             if templates.is_own(Template::WorkerToml) {
                 plan.worker_toml = own_file(&plan, &machine, &request, &templates, &args.out)?;
             }
-            write_plan(&plan, args.json, io)?;
+            let forecast = planner::foresee(&machine, &request, &plan)?;
+            write_plan(&plan, &forecast, args.json, io)?;
             Ok(Exit::Yes)
         }
         Err(no) if no.is_answer() => {
@@ -229,6 +240,8 @@ impl PlanArgs {
             count: self.count.or(self.machine.is_none().then_some(1)),
             ghz: self.ghz,
             overcommit: self.overcommit,
+            deals: self.deals,
+            optimise: self.optimise,
         }
     }
 
@@ -290,10 +303,11 @@ fn parse_attached(text: &str) -> Result<Attached, String> {
     }
 }
 
-fn write_plan(plan: &Plan, as_json: bool, io: &mut Io) -> Result<()> {
+fn write_plan(plan: &Plan, forecast: &Forecast, as_json: bool, io: &mut Io) -> Result<()> {
     write_forecast(plan, io)?;
+    plan_forecast::write(plan, forecast, io.err)?;
     if as_json {
-        let mut answer = json!({ "feasible": true });
+        let mut answer = json!({ "feasible": true, "forecast": forecast });
         if let (Some(answer), serde_json::Value::Object(fields)) = (answer.as_object_mut(), serde_json::to_value(plan)?)
         {
             answer.extend(fields);
@@ -354,12 +368,18 @@ fn write_refusal(no: &PlanError, io: &mut Io) -> Result<()> {
             "count": count,
             "machines": machines,
         }),
-        PlanError::NothingFits { hostname, sector_size, short } => json!({
+        PlanError::NothingFits { hostname, sector_size, short, change } => json!({
             "feasible": false,
             "hostname": hostname,
             "sector_size": sector_size,
             "reason": short.to_string(),
-            "change": short.change(),
+            "change": change.as_ref().map(ToString::to_string),
+            "change_by": change,
+        }),
+        PlanError::Refused { hostname, found } => json!({
+            "feasible": false,
+            "hostname": hostname,
+            "reason": found,
         }),
         _ => return Ok(()),
     };

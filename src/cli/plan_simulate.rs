@@ -5,7 +5,7 @@ use crate::{
     planner::simulate::{Forecast, Question, forecast},
     profile::{Profile, Suite},
     units::Prover,
-    worker_config,
+    worker_config::{self, Planned, WorkerConfig},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -42,12 +42,12 @@ pub struct Args {
     /// Where chance begins
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Whose prover: own, stock-damocles or stock
-    #[arg(long, default_value = "own")]
-    prover: Prover,
-    /// Whose PC2 and C2: stock or supra
-    #[arg(long, default_value = "stock")]
-    suite: Suite,
+    /// Whose prover: own, stock-damocles or stock; without it the one that the file was planned for, else own
+    #[arg(long)]
+    prover: Option<Prover>,
+    /// Whose PC2 and C2: stock or supra; without it those that the file was planned for, else stock
+    #[arg(long)]
+    suite: Option<Suite>,
     /// The clock that the cores keep under load, in GHz; else the catalogue's for this processor
     #[arg(long, value_name = "GHZ", value_parser = parse_ghz)]
     ghz: Option<f64>,
@@ -61,12 +61,13 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let config = config(&args.config, io)?;
     let profile = profile(args.profile.as_deref())?;
     let machine = super::plan::machine(args.machine.as_deref(), io)?;
+    let whose = whose(&config, args.prover, args.suite);
     let question = Question {
         config: &config,
         machine: &machine,
         profile: &profile,
-        prover: args.prover,
-        suite: args.suite,
+        prover: whose.prover,
+        suite: whose.suite,
         ghz: args.ghz,
     };
     let forecast = forecast(&question, args.days, args.seed)?;
@@ -82,6 +83,12 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     Ok(Exit::Yes)
 }
 
+/// Whose proofs a file is judged for: what was asked, else what it was planned for, else ours.
+pub(super) fn whose(config: &WorkerConfig, prover: Option<Prover>, suite: Option<Suite>) -> Planned {
+    let planned = config.planned.unwrap_or(Planned { prover: Prover::Own, suite: Suite::Stock });
+    Planned { prover: prover.unwrap_or(planned.prover), suite: suite.unwrap_or(planned.suite) }
+}
+
 /// A clock that a processor can have.
 pub(super) fn parse_ghz(text: &str) -> Result<f64, String> {
     let ghz: Option<f64> = text.parse().ok().filter(|ghz| (0.1..=10.0).contains(ghz));
@@ -89,7 +96,7 @@ pub(super) fn parse_ghz(text: &str) -> Result<f64, String> {
 }
 
 /// A worker.toml that loads; its warnings are talk.
-pub(super) fn config(path: &Path, io: &mut Io) -> Result<worker_config::WorkerConfig> {
+pub(super) fn config(path: &Path, io: &mut Io) -> Result<WorkerConfig> {
     let context = || format!("read configuration {}", path.display());
     let text = fs::read_to_string(path).with_context(context)?;
     let loaded = worker_config::parse(&text).with_context(context)?;
@@ -167,7 +174,7 @@ fn write_outlook(forecast: &Forecast, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Minutes as people say them.
-fn time(minutes: f64) -> String {
+pub(super) fn time(minutes: f64) -> String {
     match minutes {
         m if m < 1.0 => format!("{:.1} s", m * 60.0),
         m if m < 120.0 => format!("{m:.1} min"),

@@ -36,12 +36,12 @@ pub struct Args {
     /// Measured stage times (profile.toml), which go before the built-in ones
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
-    /// Whose prover: own, stock-damocles or stock
-    #[arg(long, default_value = "own")]
-    prover: Prover,
-    /// Whose PC2 and C2: stock or supra
-    #[arg(long, default_value = "stock")]
-    suite: Suite,
+    /// Whose prover: own, stock-damocles or stock; without it the one that the file was planned for, else own
+    #[arg(long)]
+    prover: Option<Prover>,
+    /// Whose PC2 and C2: stock or supra; without it those that the file was planned for, else stock
+    #[arg(long)]
+    suite: Option<Suite>,
     /// The clock that the cores keep under load, in GHz; else the catalogue's for this processor
     #[arg(long, value_name = "GHZ", value_parser = plan_simulate::parse_ghz)]
     ghz: Option<f64>,
@@ -58,13 +58,14 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let loaded = load(&args.config)?;
     let profile = plan_simulate::profile(args.profile.as_deref())?;
     let machine = super::plan::machine(args.machine.as_deref(), io)?;
+    let whose = plan_simulate::whose(&loaded.config, args.prover, args.suite);
     let report = verify(&Question {
         config: &loaded.config,
         warnings: &loaded.warnings,
         machine: &machine,
         profile: &profile,
-        prover: args.prover,
-        suite: args.suite,
+        prover: whose.prover,
+        suite: whose.suite,
         ghz: args.ghz,
         overcommit: args.overcommit,
     });

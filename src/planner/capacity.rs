@@ -5,7 +5,7 @@
 //! of sealing threads. `shape` says what one rate takes; it only grows with the rate, so the most that a
 //! machine can do is found by bisection on the very same function.
 
-use super::{Bottleneck, Capacity, Limits, THREADS_MAX, costs::Costs, placement::memory::reserve, steady};
+use super::{Bottleneck, Capacity, Limits, THREADS_MAX, costs::Costs, placement::memory::planned, steady};
 use crate::{
     profile::{Cost, Stage},
     units::Bytes,
@@ -62,10 +62,23 @@ fn shape(rate: f64, resources: &Resources, costs: &Costs) -> Result<Shape, Bottl
         .map(|cost| (cost.stage, steady::places(rate, cost.minutes(resources.cores)).min(threads)))
         .collect();
     let memory_bytes = worst_memory(threads, &limits, resources, costs);
-    if memory_bytes.0 > resources.memory_bytes.0 - reserve(resources.memory_bytes).0 {
+    if memory_bytes > planned(resources.memory_bytes) {
         return Err(Bottleneck::Memory);
     }
     Ok(Shape { threads, limits, memory_bytes })
+}
+
+/// What the largest task holds: the least memory that tasks take.
+pub(crate) fn largest_task(resources: &Resources, costs: &Costs) -> Bytes {
+    costs.all_on_cores().map(|cost| cost.memory_on(resources.cores)).max().unwrap_or_default()
+}
+
+/// How much more memory makes one task at a time fit; none where that is not what is missing.
+pub(crate) fn memory_missing(resources: &Resources, costs: &Costs) -> Option<Bytes> {
+    const STEP: Bytes = Bytes::mib(64);
+    let fits = |memory_bytes| shape(f64::MIN_POSITIVE, &Resources { memory_bytes, ..*resources }, costs).is_ok();
+    let mut more = (1..=16_384u64).map(|steps| Bytes(STEP.0 * steps));
+    more.find(|more| fits(Bytes(resources.memory_bytes.0 + more.0)))
 }
 
 /// Work of a whole sector, in seconds of one core.

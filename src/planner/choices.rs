@@ -1,7 +1,10 @@
 //! What hardware does not tell: the operator's choices, and the places of this site.
 
 use super::{GpuUse, PlanError};
-use crate::{profile::Suite, units::Prover};
+use crate::{
+    profile::Suite,
+    units::{Prover, SectorSize},
+};
 use std::path::PathBuf;
 
 /// Policy.
@@ -28,6 +31,10 @@ pub struct Choices {
     pub ghz: Option<f64>,
     /// Plan although everything at its limit at once does not fit in memory.
     pub overcommit: bool,
+    /// Sectors hold deals: pieces come from elsewhere, and each has a tree-d of its own.
+    pub deals: bool,
+    /// Search for the layout that makes the most, by simulation.
+    pub optimise: bool,
 }
 
 /// Where C2 is done.
@@ -83,16 +90,33 @@ impl Default for Choices {
             count: None,
             ghz: None,
             overcommit: false,
+            deals: false,
+            optimise: false,
         }
     }
 }
 
 impl Choices {
+    /// A choice that small sectors, whose stages run inside the daemon, cannot have.
+    fn for_large_sectors(&self) -> Option<&'static str> {
+        let given = [
+            ("--suite", self.suite != Suite::Stock),
+            ("--layout", self.layout.is_some()),
+            ("--pc1", self.pc1.is_some()),
+            ("--static-tree-d", self.static_tree_d.is_some()),
+            ("--hugepages", self.hugepages.is_some()),
+            ("--c2", self.c2 != C2Place::Local),
+            ("--overcommit", self.overcommit),
+            ("--optimise", self.optimise),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
     /// Whether they make sense.
     ///
     /// # Errors
     /// The first that does not.
-    pub(super) fn check(&self) -> Result<(), PlanError> {
+    pub(super) fn check(&self, sector_size: SectorSize) -> Result<(), PlanError> {
         if !(self.utilisation > 0.0 && self.utilisation <= 1.0) {
             return Err(PlanError::Utilisation(self.utilisation));
         }
@@ -103,6 +127,14 @@ impl Choices {
             if number == Some(0) {
                 return Err(PlanError::Zero(what));
             }
+        }
+        if self.deals && self.static_tree_d.is_some() {
+            return Err(PlanError::DealsHaveTheirTreeD);
+        }
+        if sector_size < SectorSize::GiB32
+            && let Some(flag) = self.for_large_sectors()
+        {
+            return Err(PlanError::SmallSectors { flag, sector_size });
         }
         let paths = [self.static_tree_d.as_ref(), self.hugepages.as_ref()];
         let remote = match &self.c2 {

@@ -38,7 +38,8 @@ impl Costs {
                 ghz: choices.ghz,
                 sha: inventory.sha,
                 gpu,
-                static_tree_d: choices.static_tree_d.is_some(),
+                // Sectors with deals have a tree-d of their own.
+                static_tree_d: choices.static_tree_d.is_some() && !choices.deals,
             };
             profile.lookup(&question)
         };
@@ -68,6 +69,12 @@ impl Costs {
     /// What the stage takes on this GPU; none where the card cannot do it.
     pub fn on_gpu(&self, gpu: usize, stage: Stage) -> Option<&Cost> {
         self.on_gpus.get(gpu)?.get(&stage)
+    }
+
+    /// The most cores that a stage can use beside any of the GPUs.
+    pub fn cores_max(&self, stage: Stage) -> usize {
+        let on_gpus = self.on_gpus.iter().filter_map(|stages| stages.get(&stage));
+        on_gpus.map(|cost| cost.cores() as usize).max().unwrap_or(0)
     }
 
     /// All stages as cores do them.

@@ -74,12 +74,9 @@ pub(super) fn stage_name(stage: Stage) -> Option<StageName> {
     })
 }
 
-/// Half the time that PC1 starts are apart on average: enough to spread the first ones, too little to hold back later
-/// ones. None where there is one task.
 fn stagger(placement: &Placement) -> Option<HumanDuration> {
-    let (tasks, rate) = (placement.pc1_tasks(), placement.stage_rates.get(&Stage::Pc1)?);
-    let seconds = (3600.0 / rate / 2.0) as u64;
-    (tasks > 1 && seconds > 0).then(|| HumanDuration(Duration::from_secs(seconds)))
+    let seconds = placement.pc1_gap_seconds;
+    (seconds > 0).then(|| HumanDuration(Duration::from_secs(seconds)))
 }
 
 fn cgroup(cpuset: &CpuList) -> Cgroup {

@@ -3,8 +3,9 @@
 //! Only text that loads without a problem or a warning, and that means what the plan means, is returned.
 
 use super::{
-    EMBEDDED_EPOCH, Locations, Manager, Plan, Request, Site,
+    EMBEDDED_EPOCH, Manager, Plan, Request, Site,
     inventory::Inventory,
+    locations::Locations,
     placement::{Folder, disks},
     processors::{self, Explained},
     templates::{Template, TemplateFault, Templates},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     profile::{Cost, Time},
     units::{Bytes, HumanDuration, SealProof},
-    worker_config::{self, Limitation, Processor, Processors, RpcClient, WorkerConfig},
+    worker_config::{self, Limitation, Planned, Processor, Processors, RpcClient, WorkerConfig},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
@@ -64,6 +65,8 @@ struct Values {
     attached: Vec<Attached>,
     tasks_memory: String,
     limits: Vec<Limit>,
+    planned: Planned,
+    deals: bool,
     machines: Option<String>,
     placed: Option<Placed>,
 }
@@ -120,17 +123,17 @@ pub(super) fn worker_toml(
     request: &Request,
     locations: &Locations,
     templates: &Templates,
-) -> Result<String, ReadBackError> {
+) -> Result<(String, WorkerConfig), ReadBackError> {
     let explained = plan.placement.as_ref().map(|one| processors::explained(one, inventory, request));
     let explained = explained.unwrap_or_default();
     let meant = meant(plan, &explained, request);
-    let values = values(plan, &request.site, locations, &explained, &meant);
+    let values = values(plan, request, locations, &explained, &meant);
     let text = templates.render(Template::WorkerToml, &values)?;
     match read_back(&text, &values, plan, &meant) {
         Err(ReadBackError::Differs(what)) if templates.is_own(Template::WorkerToml) => {
             Err(ReadBackError::OwnDiffers { what })
         }
-        read => read.map(|()| text),
+        read => read.map(|config| (text, config)),
     }
 }
 
@@ -153,7 +156,14 @@ fn meant(plan: &Plan, explained: &[Explained], request: &Request) -> Processors 
     }
 }
 
-fn values(plan: &Plan, site: &Site, locations: &Locations, explained: &[Explained], meant: &Processors) -> Values {
+fn values(
+    plan: &Plan,
+    request: &Request,
+    locations: &Locations,
+    explained: &[Explained],
+    meant: &Processors,
+) -> Values {
+    let site = &request.site;
     let capacity = &plan.capacity;
     let (addr, embedded) = match &site.manager {
         Manager::Embedded => ("embedded".to_owned(), Some(embedded(plan, site, locations))),
@@ -189,6 +199,8 @@ fn values(plan: &Plan, site: &Site, locations: &Locations, explained: &[Explaine
             .collect(),
         tasks_memory: capacity.tasks_memory_bytes.human(),
         limits: limits(&meant.limitation.concurrent, u32::to_string),
+        planned: Planned { prover: request.choices.prover, suite: request.choices.suite },
+        deals: request.choices.deals,
         machines: (plan.machines > 1).then(|| machines_line(plan)),
         placed: plan.placement.is_some().then(|| placed(plan, explained, meant)),
         addr,
@@ -288,6 +300,9 @@ fn head(plan: &Plan) -> Vec<String> {
     let rates: Vec<_> = placement.stage_rates.iter().map(|(stage, rate)| format!("{stage} {rate:.2}")).collect();
     let daily = placement.sectors_per_hour * plan.utilisation * 24.0;
     let written = Bytes((placement.writes_per_sector.0 as f64 * daily) as u64);
+    let wear = placement.drive_writes_per_day(placement.sectors_per_hour * plan.utilisation);
+    let wear = wear
+        .map_or_else(|| "compare with their endurance".to_owned(), |times| format!("{times:.2} of their size (DWPD)"));
     vec![
         format!(
             "at most    {} sectors/h by stage; {:.0} % of the time is planned",
@@ -301,7 +316,7 @@ fn head(plan: &Plan) -> Vec<String> {
             memory.reserve.human()
         ),
         format!(
-            "disks      {} written for each sector, {} a day: compare with their endurance",
+            "disks      {} written for each sector, {} a day: {wear}",
             placement.writes_per_sector.human(),
             written.human()
         ),
@@ -335,14 +350,14 @@ fn quoted(text: &str) -> String {
 }
 
 /// Reads `text` as the daemon will, and compares.
-fn read_back(text: &str, values: &Values, plan: &Plan, meant: &Processors) -> Result<(), ReadBackError> {
+fn read_back(text: &str, values: &Values, plan: &Plan, meant: &Processors) -> Result<WorkerConfig, ReadBackError> {
     let loaded = worker_config::parse(text).map_err(ReadBackError::Problems)?;
     if let Some(warning) = loaded.warnings.first() {
         return Err(ReadBackError::Warning(warning.to_string()));
     }
     match difference(&loaded.config, values, plan, meant) {
         Some(what) => Err(ReadBackError::Differs(what)),
-        None => Ok(()),
+        None => Ok(loaded.config),
     }
 }
 
@@ -364,7 +379,9 @@ fn difference(config: &WorkerConfig, values: &Values, plan: &Plan, meant: &Proce
         ("sealing.recover_interval", interval(config.sealing.recover_interval, &values.recover_interval)),
         ("sealing.rpc_polling_interval", interval(config.sealing.rpc_polling_interval, &values.rpc_polling_interval)),
         ("sealing_thread.sealing", config.sealing_thread.iter().all(|thread| thread.sealing == config.sealing)),
+        ("sealing.enable_deals", config.sealing.enable_deals == values.deals),
         ("processors", config.processors == *meant),
+        ("planned", config.planned == Some(values.planned)),
     ]
     .into_iter()
     .find_map(|(what, same)| (!same).then_some(what))

@@ -1,16 +1,17 @@
 //! What an operator should know of a placement beside its numbers.
 
-use super::{Choices, Placement, Request, costs::Costs, inventory::Inventory};
+use super::{Capacity, Choices, Placement, Request, costs::Costs, inventory::Inventory};
 use crate::{
     machine::pc1_units::{Outcome, Prover, pc1_units},
-    profile::Stage,
-    units::Bytes,
+    profile::{Stage, Suite},
+    units::{Bytes, SectorSize},
 };
 
 /// Nothing for plans without a placement: their stages share what there is.
 pub(super) fn of(
     inventory: &Inventory,
     costs: &Costs,
+    capacity: &Capacity,
     placement: Option<&Placement>,
     request: &Request,
 ) -> Vec<String> {
@@ -21,7 +22,10 @@ pub(super) fn of(
     found.extend(memory(placement, choices));
     found.extend(other_provers(inventory, placement, choices));
     found.extend(gpus(inventory, placement));
+    found.extend(deals(request, capacity));
+    found.push(post(request, capacity));
     found.extend(disks(placement, costs));
+    found.extend(endurance(placement, capacity));
     found.extend(pools(inventory, placement, choices));
     found.extend(inventory.unused.iter().cloned());
     found
@@ -100,12 +104,56 @@ fn gpus(inventory: &Inventory, placement: &Placement) -> Vec<String> {
     for (place, gpu) in inventory.gpus.iter().enumerate().filter(|(place, _)| !used.contains(place)) {
         found.push(format!("GPU {place} ({}) is left free: using it would not make more", gpu.name));
     }
-    if placement.processors.iter().any(|one| one.stage == Stage::C2 && one.gpu.is_some()) {
+    found
+}
+
+/// Sectors in a partition of WindowPoSt.
+const PARTITION: [(SectorSize, f64); 2] = [(SectorSize::GiB32, 2349.0), (SectorSize::GiB64, 2300.0)];
+
+/// Partitions that a host proves within the half hour of a deadline, at the ten minutes that slow ones take.
+const PARTITIONS_A_DEADLINE: f64 = 3.0;
+
+/// Proofs of what has been sealed: never planned here, and not to be forgotten.
+fn post(request: &Request, capacity: &Capacity) -> String {
+    let size = request.target.sector_size;
+    let sectors = capacity.sectors_per_hour_needed * 24.0 * request.target.days_per_month;
+    let in_one = PARTITION.iter().find(|(of, _)| *of == size).map_or(PARTITION[0].1, |(_, sectors)| *sectors);
+    format!(
+        "prove WindowPoSt and WinningPoSt on hosts of their own, never here: sealing makes them miss their deadlines. The \
+         target adds {:.1} partitions a month over 48 deadlines; a host with 120 GiB of memory and a GPU of 11 GiB proves \
+         {PARTITIONS_A_DEADLINE:.0} in a deadline",
+        sectors / in_one
+    )
+}
+
+/// What sectors with deals need beside what empty ones do.
+fn deals(request: &Request, capacity: &Capacity) -> Vec<String> {
+    if !request.choices.deals {
+        return Vec::new();
+    }
+    let size = request.target.sector_size.bytes().0 as f64;
+    let bytes = Bytes((capacity.sectors_per_hour_expected * size) as u64).human();
+    let mut found =
+        vec![format!("deals: up to {bytes} of pieces an hour come from the piece store, beside finished sectors")];
+    if request.choices.suite == Suite::Supra {
         found.push(
-            "prove WindowPoSt and WinningPoSt on another host: C2 would make them miss their deadlines".to_owned(),
+            "deals: lotus' documents tell that Supranational's PC2 was not reliable for sectors with deals outside its own \
+             sealing engine; seal some with --suite stock first"
+                .to_owned(),
         );
     }
     found
+}
+
+/// Disks are bought for so many writes of their whole size a day.
+fn endurance(placement: &Placement, capacity: &Capacity) -> Option<String> {
+    let writes = placement.drive_writes_per_day(capacity.sectors_per_hour_expected)?;
+    (writes > 1.0).then(|| {
+        format!(
+            "the sealing disks are written {writes:.1} times their size a day: those rated for one drive write a day (DWPD 1) \
+             wear out early"
+        )
+    })
 }
 
 fn disks(placement: &Placement, costs: &Costs) -> Option<String> {

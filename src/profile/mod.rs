@@ -20,9 +20,10 @@ mod parse;
 mod row;
 mod shipped;
 
+pub use crate::units::Suite;
 pub use lookup::{Cost, Question, Time};
 pub use parse::ProfileError;
-pub use row::{Band, DiskSpeed, GpuKey, Row, Stage, Suite, Wait, WaitName};
+pub use row::{Band, DiskSpeed, GpuKey, Row, Stage, Wait, WaitName};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! A row of a profile, as it stands in the file: whom it holds for, and the figures that its source gives.
 
-use crate::units::{Bytes, Prover, SectorSize};
+use crate::units::{Bytes, Prover, SectorSize, Suite};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -14,17 +14,6 @@ pub enum Stage {
     Pc2,
     C1,
     C2,
-}
-
-/// Which code computes the stages that a GPU can do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Suite {
-    /// bellperson and neptune.
-    #[default]
-    Stock,
-    /// Supranational's.
-    Supra,
 }
 
 /// What a row says of the GPU.
@@ -214,34 +203,6 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl Suite {
-    /// The name in a profile and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stock => "stock",
-            Self::Supra => "supra",
-        }
-    }
-}
-
-impl fmt::Display for Suite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl std::str::FromStr for Suite {
-    type Err = crate::units::ParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "stock" => Ok(Self::Stock),
-            "supra" => Ok(Self::Supra),
-            _ => Err(crate::units::ParseError::new(text, "a suite of proofs code", "stock or supra")),
-        }
     }
 }
 

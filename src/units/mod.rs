@@ -1,4 +1,4 @@
-//! The nouns every room shares: sizes, cpu lists, node ids, durations, rates, sector sizes, proof types, piece CIDs, provers.
+//! The nouns every room shares: sizes, cpu lists, node ids, durations, rates, sector sizes, proof types, piece CIDs, provers, suites.
 //!
 //! Each parses from what an operator types, prints in one canonical form, and that form parses back to
 //! the same value. Nothing here knows a file, a clock or another room.
@@ -11,6 +11,7 @@ mod prover;
 mod rate;
 mod seal_proof;
 mod sector_size;
+mod suite;
 
 pub use bytes::Bytes;
 pub use cpu_list::CpuList;
@@ -20,6 +21,7 @@ pub use prover::Prover;
 pub use rate::{Period, Rate};
 pub use seal_proof::{SealProof, as_number as seal_proof_as_number};
 pub use sector_size::SectorSize;
+pub use suite::Suite;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -22,6 +22,7 @@ impl WorkerConfig {
             }],
             attached: vec![Attached { name: None, location: attached.into(), readonly: false }],
             processors: Processors::default(),
+            planned: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     types::{Plan, StageName},
     values::{Interval, Name, Positive, ProofType, Secret},
 };
-use crate::units::{Bytes, CpuList, HumanDuration, SectorSize};
+use crate::units::{Bytes, CpuList, HumanDuration, Prover, SectorSize, Suite};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// A list, and each of its elements, with their places.
@@ -28,6 +28,12 @@ pub(super) struct Config {
     /// Old: `[remote_store]`.
     pub remote_store: Vec<Attached>,
     pub processors: Processors,
+    pub planned: Option<Planned>,
+}
+
+pub(super) struct Planned {
+    pub prover: Option<At<Prover>>,
+    pub suite: Option<At<Suite>>,
 }
 
 #[derive(Default)]
@@ -159,6 +165,7 @@ impl Config {
             attached: s.tables("attached", Attached::read).map_or_else(Vec::new, |at| at.value),
             remote_store: s.table_or_tables("remote_store", Attached::read),
             processors: s.table("processors", Processors::read).unwrap_or_default(),
+            planned: s.table("planned", Planned::read),
         })
         .unwrap_or_default()
     }
@@ -178,6 +185,12 @@ impl Config {
             }
         })
         .unwrap_or_default()
+    }
+}
+
+impl Planned {
+    fn read(s: &mut Section) -> Self {
+        Self { prover: s.get("prover"), suite: s.get("suite") }
     }
 }
 

@@ -34,6 +34,11 @@ pub fn render(config: &WorkerConfig) -> String {
         out.key("readonly", attached.readonly);
     }
     processors(&mut out, &config.processors);
+    if let Some(planned) = config.planned {
+        out.heading("[planned]");
+        out.text("prover", planned.prover);
+        out.text("suite", planned.suite);
+    }
     out.0
 }
 

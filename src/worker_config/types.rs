@@ -3,7 +3,7 @@
 //! What can be absent here is what has no default (a name, a cpuset); nothing else is an `Option`.
 //! Field names are the keys of the file. Units are types: sizes, durations and cpu lists have parsed.
 
-use crate::units::{Bytes, CpuList, HumanDuration, NodeId, ParseError, SealProof, SectorSize};
+use crate::units::{Bytes, CpuList, HumanDuration, NodeId, ParseError, Prover, SealProof, SectorSize, Suite};
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 /// A whole worker configuration, valid in itself (not yet judged against a machine).
@@ -17,6 +17,18 @@ pub struct WorkerConfig {
     pub sealing_thread: Vec<SealingThread>,
     pub attached: Vec<Attached>,
     pub processors: Processors,
+    /// What a planner planned it for; absent: nobody says.
+    pub planned: Option<Planned>,
+}
+
+/// `[planned]`: whose proofs the file was planned for. Other builds of the daemon ignore it, ours too: `plan verify`,
+/// `plan simulate` and `hwinfo cpuset -c` judge the file by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Planned {
+    /// Default own.
+    pub prover: Prover,
+    /// Default stock.
+    pub suite: Suite,
 }
 
 /// `[worker]`

@@ -6,7 +6,7 @@ use super::{
     read::{Read, Refusal},
     tree::{Kind, Value, quoted},
 };
-use crate::units::{Bytes, CpuList, HumanDuration, ParseError, SealProof, SectorSize};
+use crate::units::{Bytes, CpuList, HumanDuration, ParseError, Prover, SealProof, SectorSize, Suite};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// A whole number of 1 or more.
@@ -164,6 +164,26 @@ impl Read for Bytes {
 
 impl Read for SectorSize {
     const ACCEPTED: &'static str = "a sector size in quotes: \"2KiB\", \"8MiB\", \"512MiB\", \"32GiB\" or \"64GiB\"";
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        match &value.kind {
+            Kind::String(text) => Ok(text.parse()?),
+            _ => Err(Refusal::Type),
+        }
+    }
+}
+
+impl Read for Prover {
+    const ACCEPTED: &'static str = "a prover in quotes: \"own\", \"stock-damocles\" or \"stock\"";
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        match &value.kind {
+            Kind::String(text) => Ok(text.parse()?),
+            _ => Err(Refusal::Type),
+        }
+    }
+}
+
+impl Read for Suite {
+    const ACCEPTED: &'static str = "a suite in quotes: \"stock\" or \"supra\"";
     fn read(value: &Value) -> Result<Self, Refusal> {
         match &value.kind {
             Kind::String(text) => Ok(text.parse()?),

@@ -71,6 +71,7 @@ fn machines_of_every_nesting_get_sound_plans_or_a_reason() {
                     assert_eq!(found, Vec::<String>::new(), "{} {prover}", path.display());
                 }
                 Err(PlanError::NoL3 { .. }) => assert!(machine.l3_groups().is_empty(), "{}", path.display()),
+                Err(PlanError::Refused { found, .. }) => panic!("{} {prover}: {found}", path.display()),
                 Err(no) => assert!(no.is_answer(), "{} {prover}: {no}", path.display()),
             }
         }

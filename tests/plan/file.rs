@@ -41,6 +41,11 @@ fn the_file_explains_its_choices() {
     #   c1            0.1 core-seconds on up to  1 cores,   16 MiB (measured: 2 cores of an AMD EPYC with SHA extensions)
     #   c2           99.0 core-seconds on up to 64 cores, 2.75 GiB (measured: 2 cores of an AMD EPYC with SHA extensions)
 
+    # Whose proofs this was planned for: `plan verify` and `plan simulate` judge the file by it, daemons pass it over.
+    [planned]
+    prover = "own"
+    suite = "stock"
+
     [worker]
     # name = "worker-#1"
     # rpc_server.host = "0.0.0.0"

@@ -8,14 +8,17 @@ mod fixtures;
 mod fleet;
 mod html;
 mod machines;
+mod optimise;
 mod out;
 mod placed;
 mod random;
 mod random_placed;
+mod refused;
 mod sealcalc;
 mod simulate;
 mod stepper;
 mod twins;
+mod vectors;
 mod verify;
 mod yaml;
 

@@ -6,7 +6,9 @@ use damocles_worker::{
         Machine,
         pc1_units::{Prover, pc1_units},
     },
-    planner::{self, Bottleneck, C2Place, Choices, GpuUse, Plan, PlanError, Request, Short, Target, catalogue, steady},
+    planner::{
+        self, Bottleneck, C2Place, Change, Choices, GpuUse, Plan, PlanError, Request, Short, Target, catalogue, steady,
+    },
     profile::{Profile, Stage, Suite},
     units::{Bytes, CpuList, SectorSize},
     worker_config::{self, Processor, StageName, WorkerConfig},
@@ -192,25 +194,56 @@ fn plan_a_fits_only_with_a_static_tree_d_and_c2_at_128_gib() {
     let error = refused(&without, &Profile::shipped());
     assert!(error.contains("1.99 TiB of memory, and 1.94 TiB can be planned"), "{error}");
     let error = refused(&with, &with_rows(&[("c2", "memory = \"192GiB\"")]));
-    assert!(error.contains("can be planned") && error.contains("more would do"), "{error}");
+    assert!(error.contains("can be planned") && error.ends_with("--pc1 27 would do"), "{error}");
     let fits = plan(EXAMPLE, &with);
     assert!(fits.warnings.iter().any(|warning| warning.contains("careful ones book")), "{:?}", fits.warnings);
 }
 
+/// What a plan makes: by arithmetic, and by playing its file through.
+fn made(plan: &Plan, choices: &Choices) -> (f64, f64) {
+    let request = request("1PiB/month", choices, &Profile::shipped());
+    let forecast = planner::foresee(&named(EXAMPLE), &request, plan).unwrap();
+    (plan.sectors_per_hour_possible, forecast.sectors_per_day.expected / 24.0)
+}
+
 #[test]
-fn its_own_choice_makes_more_than_plan_a_and_no_less_with_supra() {
+fn its_own_choice_makes_more_than_the_documents_plans_and_no_less_with_supra() {
+    let mut table = "the document's machine, sectors/h (by arithmetic, by simulation), memory\n".to_owned();
     for suite in [Suite::Stock, Suite::Supra] {
-        let plan_a = plan(EXAMPLE, &Choices { suite, ..example(GpuUse::Exclusive) });
+        let mut row = |what: &str, choices: Choices| {
+            let plan = plan(EXAMPLE, &choices);
+            let (possible, simulated) = made(&plan, &choices);
+            let placed = plan.placement.as_ref().unwrap();
+            table.push_str(&format!(
+                "{suite:<6} {what:<12} {possible:>6.2} {simulated:>6.2}  {:>9} of {:>9}  pc1 {:>2}, {}\n",
+                placed.memory.need.human(),
+                placed.memory.have.human(),
+                placed.pc1_tasks(),
+                placed.gpu_use
+            ));
+            (possible, simulated, placed.memory.need <= placed.memory.have)
+        };
+        let a = row("plan A", Choices { suite, ..example(GpuUse::Exclusive) });
+        let b = row("plan B", Choices { suite, overcommit: true, ..example(GpuUse::Shared) });
         let free = Choices { suite, static_tree_d: Some("/srv/tree_d".into()), ..damocles() };
-        let own = plan(EXAMPLE, &free);
-        let (a, own_most) = (plan_a.sectors_per_hour_possible, own.sectors_per_hour_possible);
+        let own = row("our choice", free.clone());
+        let best = row("--optimise", Choices { optimise: true, ..free });
+        // Plan B takes more memory than there is.
+        assert!(a.2 && !b.2 && own.2 && best.2, "{table}");
         match suite {
-            Suite::Stock => assert!(own_most > a * 1.1, "{own_most} {a}"),
-            Suite::Supra => assert!(own_most >= a, "{own_most} {a}"),
+            Suite::Stock => assert!(own.0 > a.0 * 1.1 && own.1 > a.1 * 1.05 && best.1 > a.1 * 1.05, "{table}"),
+            Suite::Supra => assert!(own.0 >= a.0 && best.1 >= a.1 * 0.995, "{table}"),
         }
-        let memory = &own.placement.as_ref().unwrap().memory;
-        assert!(memory.need <= memory.have);
     }
+    // Past the test's capture: whoever runs it sees them side by side.
+    std::io::Write::write_all(&mut std::io::stdout(), table.as_bytes()).unwrap();
+}
+
+#[test]
+fn plan_a_is_told_to_be_gpu_bound() {
+    let plan = plan(EXAMPLE, &example(GpuUse::Exclusive));
+    let found: Vec<_> = plan.findings.iter().map(|finding| finding.code).collect();
+    assert!(found.contains(&"unbalanced") && found.contains(&"memory-tight"), "{:#?}", plan.findings);
 }
 
 #[test]
@@ -378,39 +411,91 @@ fn no_obsolete_variable_is_emitted() {
 
 #[test]
 fn a_machine_that_is_too_small_is_told_the_smallest_change_and_the_change_does() {
-    for line in ["1x epyc-7543 32GiB", "1x epyc-7543 128GiB", "2x epyc-7402 200GiB 1x rtx3080", "1x epyc-7f32 64GiB"] {
+    for (line, kind) in [
+        ("1x epyc-7543 32GiB", "more of memory"),
+        ("1x epyc-7543 128GiB", "more of memory"),
+        ("2x epyc-7402 200GiB 1x rtx3080", "more of memory"),
+        ("1x epyc-7f32 64GiB", "more of memory"),
+        ("1x epyc-7543 1TiB 1x nvme-480GB", "a sealing disk of"),
+        ("1x epyc-7543 64GiB 1x nvme-480GB", "of memory and a sealing disk of"),
+    ] {
         let error = try_plan(line, &damocles()).unwrap_err();
-        let PlanError::NothingFits { short, .. } = &error else { panic!("{line}: {error}") };
-        assert!(error.is_answer() && error.to_string().contains("would do"), "{line}: {error}");
-        let (need, have) = match short {
-            Short::Memory { need, have } | Short::NodeMemory { need, have, .. } => (need, have),
-            other => panic!("{line}: {other}"),
+        let PlanError::NothingFits { change: Some(change), .. } = &error else { panic!("{line}: {error}") };
+        assert!(error.is_answer() && error.to_string().contains(kind), "{line}: {error}");
+        let ask = |change: &Change| {
+            let request = change.applied_to_request(&request("1TiB/day", &damocles(), &Profile::shipped()));
+            planner::plan(&change.applied_to(&named(line)), &request)
         };
-        let mut machine = named(line);
-        grow(&mut machine, need.0 - have.0);
-        let found = planner::plan(&machine, &request("1TiB/day", &damocles(), &Profile::shipped()));
-        match found {
-            Ok(_) => {}
-            // A node's lack may hide the machine's, which is told next; never the same one again.
-            Err(PlanError::NothingFits { short: next, .. }) => assert_ne!(&next, short, "{line}"),
-            Err(other) => panic!("{line}: {other}"),
+        ask(change).unwrap_or_else(|error| panic!("{line} with {change}: {error}"));
+        // And a GiB less of any of it does not.
+        let gib = Bytes::gib(1).0;
+        let less = [
+            Change { memory: Bytes(change.memory.0.saturating_sub(gib)), ..change.clone() },
+            Change { disk: change.disk.map(|size| Bytes(size.0 - gib)), ..change.clone() },
+        ];
+        for less in less.iter().filter(|less| *less != change) {
+            assert!(ask(less).is_err(), "{line}: {less} does too");
         }
     }
 }
 
-/// Every node of every package gets so much more memory, and as much again for the part that the system keeps of it.
-fn grow(machine: &mut Machine, bytes: u64) {
-    let more = bytes + bytes / 4 + (1 << 20);
-    let mut sum = 0;
-    for part in &mut machine.topology.parts {
-        for node in &mut part.nodes {
-            node.memory_bytes.0 += more;
-            part.memory_bytes.0 += more;
-            sum += more;
-        }
+#[test]
+fn flags_that_ask_for_too_much_are_told_what_would_do() {
+    for (choices, expected) in [
+        (Choices { pc1: Some(40), ..damocles() }, "--pc1 "),
+        (Choices { pc1: Some(4_000_000_000), ..damocles() }, "--pc1 "),
+        (Choices { layout: Some(GpuUse::Shared), ..damocles() }, "leaving out --layout would do"),
+    ] {
+        let line = if choices.layout.is_some() { "2x epyc-7742 2TiB" } else { EXAMPLE };
+        let error = try_plan(line, &choices).unwrap_err();
+        let PlanError::NothingFits { change: Some(change), .. } = &error else { panic!("{error}") };
+        assert!(error.to_string().contains(expected), "{error}");
+        let request = change.applied_to_request(&request("1PiB/month", &choices, &Profile::shipped()));
+        planner::plan(&named(line), &request).unwrap();
     }
-    machine.topology.memory_bytes.0 += sum;
-    assert!(machine.check().is_empty());
+    // The stock library knows its cores by number from 0 on, and those are not there.
+    let mut machine = named("1x epyc-7543 1TiB 2x rtx3080");
+    machine.allowed_cpus = "16-31".parse().unwrap();
+    let stock = Choices { prover: Prover::Stock, ..damocles() };
+    let error = planner::plan(&machine, &request("1TiB/day", &stock, &Profile::shipped())).unwrap_err();
+    assert!(error.to_string().contains("--prover stock-damocles would do"), "{error}");
+    planner::plan(&machine, &request("1TiB/day", &damocles(), &Profile::shipped())).unwrap();
+}
+
+#[test]
+fn deals_build_their_trees_and_say_what_comes_over_the_network() {
+    let with = |deals| plan(EXAMPLE, &Choices { deals, suite: Suite::Supra, ..damocles() });
+    let (deals, empty) = (with(true), with(false));
+    assert!(config(&deals).sealing.enable_deals && !config(&empty).sealing.enable_deals);
+    assert!(config(&deals).processors.static_tree_d.is_empty());
+    assert!(deals.warnings.iter().any(|one| one.contains("of pieces an hour")), "{:?}", deals.warnings);
+    assert!(deals.warnings.iter().any(|one| one.contains("not reliable for sectors with deals")));
+    assert!(empty.warnings.iter().all(|one| !one.starts_with("deals:")));
+    let both = Choices { deals: true, static_tree_d: Some("/t".into()), ..damocles() };
+    assert!(matches!(try_plan(EXAMPLE, &both), Err(PlanError::DealsHaveTheirTreeD)));
+}
+
+#[test]
+fn proofs_of_what_was_sealed_get_hosts_of_their_own() {
+    let plan = plan(EXAMPLE, &damocles());
+    let post: Vec<_> = plan.warnings.iter().filter(|one| one.contains("WindowPoSt")).collect();
+    // 32,768 sectors of 1 PiB, 2,349 to a partition.
+    assert!(post.len() == 1 && post[0].contains("adds 13.9 partitions a month"), "{post:?}");
+    assert!(!config(&plan).processors.stages.contains_key(&StageName::WindowPost));
+}
+
+#[test]
+fn disks_that_are_written_more_than_once_a_day_are_told() {
+    let all = Choices { suite: Suite::Supra, static_tree_d: Some("/t".into()), ..damocles() };
+    let wears = |line: &str| plan(line, &all).warnings.iter().any(|one| one.contains("wear out early"));
+    assert!(wears("2x epyc-7642 2TiB 2x rtx3080 4x nvme-7.68TB"), "228 sectors of half a TiB a day on 30 TB");
+    assert!(!wears("2x epyc-7642 2TiB 2x rtx3080 24x nvme-15.36TB"));
+}
+
+#[test]
+fn the_file_says_whose_proofs_it_was_planned_for() {
+    let planned = config(&plan(EXAMPLE, &Choices { suite: Suite::Supra, ..damocles() })).planned.unwrap();
+    assert_eq!((planned.prover, planned.suite), (Prover::StockDamocles, Suite::Supra));
 }
 
 #[test]

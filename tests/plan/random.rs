@@ -39,7 +39,7 @@ proptest! {
                 prop_assert!(plan.capacity.sectors_per_hour_expected >= plan.capacity.sectors_per_hour_needed * 0.999);
             }
             Err(PlanError::NoL3 { .. }) => prop_assert!(target.sector_size >= SectorSize::GiB32),
-            Err(PlanError::NothingFits { .. }) => prop_assert!(target.sector_size >= SectorSize::GiB32),
+            Err(PlanError::NothingFits { change, .. }) => prop_assert!(change.is_some(), "{line} {target:?}"),
             Err(PlanError::Infeasible { needed, possible, .. }) => prop_assert!(possible < needed),
             Err(PlanError::NoMemory { .. }) => prop_assert_eq!(machine.memory_bytes(), Bytes(0)),
             Err(other) => prop_assert!(false, "{line} {target:?}: {other}"),

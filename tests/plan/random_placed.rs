@@ -6,7 +6,7 @@ use damocles_worker::{
         Machine,
         pc1_units::{Prover, pc1_units},
     },
-    planner::{self, C2Place, Choices, Plan, PlanError, Request, Target, catalogue},
+    planner::{self, C2Place, Change, Choices, Plan, PlanError, Request, Target, catalogue},
     profile::{Profile, Stage, Suite, catalogue::cpus},
     units::{CpuList, SectorSize},
     worker_config::{self, StageName},
@@ -79,9 +79,7 @@ fn any_choices() -> impl Strategy<Value = Choices> {
 }
 
 fn ask(machine: &Machine, choices: &Choices, size: SectorSize, rate: &str) -> Result<Plan, PlanError> {
-    let target = Target { rate: rate.parse().unwrap(), sector_size: size, days_per_month: 30.0 };
-    let request = Request { target, choices: choices.clone(), site: placed_site(), profile: Profile::shipped() };
-    planner::plan(machine, &request)
+    ask_with(machine, choices, size, rate, &Profile::shipped())
 }
 
 /// The most that a machine makes; 0 where nothing fits.
@@ -160,31 +158,72 @@ pub fn faults(machine: &Machine, choices: &Choices, plan: &Plan) -> Vec<String> 
     found
 }
 
+/// The built-in profile with some times of the operator's before it.
+fn any_profile() -> impl Strategy<Value = Profile> {
+    let times = (1u32..400, 1u32..60, 1u32..60, any::<bool>());
+    times.prop_map(|(pc1, pc2, c2, is_own)| {
+        if !is_own {
+            return Profile::shipped();
+        }
+        let row = |stage: &str, size: &str, figures: String| {
+            format!("[[stage]]\nstage = \"{stage}\"\nsector_size = \"{size}\"\n{figures}\nsource = \"a test\"\n")
+        };
+        let mut text = "version = 1\n".to_owned();
+        for size in ["32GiB", "64GiB"] {
+            text.push_str(&row("pc1", size, format!("minutes = {pc1}")));
+            text.push_str(&row("pc2", size, format!("minutes = {pc2}\ncores = 4\ngpu = \"any\"")));
+            text.push_str(&row("c2", size, format!("minutes = {c2}\ncores = 8\ngpu = \"any\"")));
+        }
+        Profile::shipped().overridden_by(&Profile::parse(&text).unwrap())
+    })
+}
+
+fn ask_with(
+    machine: &Machine,
+    choices: &Choices,
+    size: SectorSize,
+    rate: &str,
+    profile: &Profile,
+) -> Result<Plan, PlanError> {
+    let target = Target { rate: rate.parse().unwrap(), sector_size: size, days_per_month: 30.0 };
+    let request = Request { target, choices: choices.clone(), site: placed_site(), profile: profile.clone() };
+    planner::plan(machine, &request)
+}
+
 fn any_size() -> impl Strategy<Value = SectorSize> {
     prop_oneof![3 => Just(SectorSize::GiB32), 1 => Just(SectorSize::GiB64)]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(crate::cases(150)))]
+    #![proptest_config(ProptestConfig::with_cases(crate::cases(1_500)))]
 
+    /// The verifier judges every plan before it is handed out: what it refuses is an error here.
     #[test]
-    fn what_is_planned_is_sound_and_what_is_not_says_why(
-        parts in any_parts(), choices in any_choices(), size in any_size(), tib in 1u32..2000
+    fn what_is_planned_is_sound_and_what_is_not_says_what_would_do(
+        parts in any_parts(), choices in any_choices(), size in any_size(), tib in 1u32..2000, profile in any_profile()
     ) {
         let machine = parts.machine();
-        match ask(&machine, &choices, size, &format!("{tib}TiB/month")) {
+        let rate = format!("{tib}TiB/month");
+        match ask_with(&machine, &choices, size, &rate, &profile) {
             Ok(plan) => {
                 prop_assert_eq!(faults(&machine, &choices, &plan), Vec::<String>::new(), "{}", parts.line());
-                let again = ask(&machine, &choices, size, &format!("{tib}TiB/month")).unwrap();
+                let again = ask_with(&machine, &choices, size, &rate, &profile).unwrap();
                 prop_assert_eq!(again.worker_toml, plan.worker_toml);
             }
-            Err(error @ PlanError::NothingFits { .. }) => {
-                let text = error.to_string();
-                prop_assert!(text.contains("would do") || text.contains("another --prover"), "{}", text);
+            Err(PlanError::NothingFits { change: Some(change), short, .. }) => {
+                let target = Target { rate: rate.parse().unwrap(), sector_size: size, days_per_month: 30.0 };
+                let request = Request { target, choices, site: placed_site(), profile };
+                let found = planner::plan(&change.applied_to(&machine), &change.applied_to_request(&request));
+                prop_assert!(found.is_ok(), "{}: {short}; {change}: {}", parts.line(), found.unwrap_err());
             }
             Err(other) => prop_assert!(false, "{}: {other}", parts.line()),
         }
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::cases(250)))]
 
     #[test]
     fn more_of_anything_never_makes_less(
@@ -206,5 +245,10 @@ proptest! {
             let after = most(&larger.machine(), &choices, size);
             prop_assert!(after >= before * (1.0 - 1e-9), "{} makes {before}, {} makes {after}", parts.line(), larger.line());
         }
+        // More cores: one more L3 group like those that are there.
+        let machine = parts.machine();
+        let cores = machine.l3_groups()[0].cores.len() as u32;
+        let after = most(&Change { cores, ..Change::default() }.applied_to(&machine), &choices, size);
+        prop_assert!(after >= before * (1.0 - 1e-9), "{} makes {before}, with {cores} cores more {after}", parts.line());
     }
 }

@@ -1,7 +1,7 @@
 //! Arbitrary configurations that are valid in themselves: every field, every corner its type has.
 
 use damocles_worker::{
-    units::{Bytes, CpuList, HumanDuration, NodeId, SealProof, SectorSize},
+    units::{Bytes, CpuList, HumanDuration, NodeId, Prover, SealProof, SectorSize, Suite},
     worker_config::*,
 };
 use proptest::{
@@ -17,8 +17,12 @@ pub fn worker_config() -> impl Strategy<Value = WorkerConfig> {
     let threads = sealing().prop_flat_map(|base| (Just(base.clone()), vec(overridden(base), 1..4)));
     let manager = (rpc_client(), option::of("[!-z]{1,30}"));
     let worker = (worker(), metrics(), manager, threads);
-    (worker, attached(), processors(), "[ -z]{0,6}").prop_map(
-        |((worker, metrics, (rpc_client, piece_token), (sealing, threads)), attached, processors, tail)| {
+    let planned = option::of(
+        (sample::select(&Prover::ALL[..]), sample::select(&Suite::ALL[..]))
+            .prop_map(|(prover, suite)| Planned { prover, suite }),
+    );
+    (worker, attached(), processors(), planned, "[ -z]{0,6}").prop_map(
+        |((worker, metrics, (rpc_client, piece_token), (sealing, threads)), attached, processors, planned, tail)| {
             let sealing_thread = threads.into_iter().enumerate().map(|(i, sealing)| SealingThread {
                 location: store("thread", i, &tail),
                 plan: Plan::Sealer,
@@ -32,6 +36,7 @@ pub fn worker_config() -> impl Strategy<Value = WorkerConfig> {
                 sealing_thread: sealing_thread.collect(),
                 attached,
                 processors,
+                planned,
             }
         },
     )

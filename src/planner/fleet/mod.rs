@@ -77,7 +77,7 @@ impl FleetError {
 /// No mix makes the target (`is_answer`), or the input cannot be planned.
 pub fn plan_fleet(fleet: &FleetFile, request: &Request) -> Result<FleetPlan, FleetError> {
     let needed = request.target.sectors_per_hour()?;
-    request.choices.check()?;
+    request.choices.check(request.target.sector_size)?;
     let mut abilities = Vec::new();
     let mut unused = Vec::new();
     for (place, entry) in fleet.machine.iter().enumerate() {

@@ -57,14 +57,19 @@ impl<'a> Bases<'a> {
         Ok(Base { pc1, system, pool })
     }
 
-    /// PC1 tasks spread over the nodes, evenly by what each can carry.
-    fn pc1(&self, tasks: u32) -> Result<Vec<(usize, Pc1Set)>, Short> {
+    /// The most PC1 tasks of each node, by its cores and its memory.
+    pub fn rooms(&self) -> Vec<u32> {
         let memory = self.query.costs.on_cores(Stage::Pc1).memory_on(1).0.max(1);
         let room = |node: usize| {
             let by_memory = self.query.node_have(node).0 / memory;
             self.sets.most(node).min(u32::try_from(by_memory).unwrap_or(u32::MAX))
         };
-        let rooms: Vec<u32> = (0..self.query.inventory.nodes.len()).map(room).collect();
+        (0..self.query.inventory.nodes.len()).map(room).collect()
+    }
+
+    /// PC1 tasks spread over the nodes, evenly by what each can carry.
+    fn pc1(&self, tasks: u32) -> Result<Vec<(usize, Pc1Set)>, Short> {
+        let rooms = self.rooms();
         let mut counts = vec![0u32; rooms.len()];
         for _ in 0..tasks {
             let open = (0..rooms.len()).filter(|node| counts[*node] < rooms[*node]);
@@ -114,7 +119,7 @@ impl<'a> Bases<'a> {
 
 impl Query<'_> {
     /// One core in 24 of each node for the system.
-    pub(super) fn system_cores(&self) -> Vec<usize> {
+    pub(crate) fn system_cores(&self) -> Vec<usize> {
         self.inventory.nodes.iter().map(|node| node.cores().div_ceil(24)).collect()
     }
 

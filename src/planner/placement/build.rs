@@ -2,7 +2,7 @@
 //! the placement that it becomes if it is chosen.
 
 use super::{
-    GpuProcessor, GpuUse, Memory, NodeMemory, Pc1Processor, Placement, Query, Short,
+    GpuProcessor, Memory, NodeMemory, Pc1Processor, Placement, Query, Short,
     base::{Base, Bases},
     deal::{Dealt, Pool},
     disk_traffic, disks,
@@ -37,6 +37,8 @@ struct Station<'a> {
     stage: Stage,
     cost: &'a Cost,
     gpu: Option<usize>,
+    /// Whether another stage has the same GPU, under a lock.
+    is_shared: bool,
     dealt: Dealt,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Draft<'a> {
     tree_d: u32,
     minutes_per_sector: f64,
     pub rate: f64,
+    /// What no number of threads and no order of tasks exceeds here.
+    pub most: f64,
     pub bottleneck: Bottleneck,
 }
 
@@ -75,27 +79,35 @@ impl Builder<'_> {
         let stations = self.stations(&mut pool)?;
         let rates = Rates::of(self, &stations);
         let minutes_per_sector = self.minutes_per_sector(&stations);
-        let threads = self.threads(&rates, minutes_per_sector)?;
-        let (rate, bottleneck) = self.bound(&rates, threads, minutes_per_sector);
+        let threads = self.threads(&rates, minutes_per_sector, stations.len() as u32)?;
+        let (rate, bottleneck) = self.bound(rates.lowest(), threads, minutes_per_sector);
+        let threads_most = disks::most_threads(self.query.folders).unwrap_or(THREADS_MAX).min(THREADS_MAX);
+        let (most, _) = self.bound((rates.most, bottleneck), threads_most, minutes_per_sector);
         let light = |stage: Stage| steady::places(rate / LIGHT_LOAD, self.system_minutes(stage));
         let (add_pieces, tree_d) = (light(Stage::AddPieces), light(Stage::TreeD));
         let builder = self;
-        let draft =
-            Draft { builder, base, stations, rates, threads, add_pieces, tree_d, minutes_per_sector, rate, bottleneck };
-        let (need, have) = (draft.need(Cost::memory_on), draft.have());
-        if need > have && !self.query.choices.overcommit {
-            return Err(Short::Memory { need, have });
+        Draft {
+            builder,
+            base,
+            stations,
+            rates,
+            threads,
+            add_pieces,
+            tree_d,
+            minutes_per_sector,
+            rate,
+            most,
+            bottleneck,
         }
-        Ok(draft)
+        .within_memory()
     }
 
     fn cost(&self, stage: Stage) -> &Cost {
         self.query.costs.on_cores(stage)
     }
 
-    fn bound(&self, rates: &Rates, threads: u32, minutes_per_sector: f64) -> (f64, Bottleneck) {
+    fn bound(&self, (rate, bottleneck): (f64, Bottleneck), threads: u32, minutes_per_sector: f64) -> (f64, Bottleneck) {
         let by_threads = steady::per_hour(threads, minutes_per_sector);
-        let (rate, bottleneck) = rates.lowest();
         let is_disk = disks::most_threads(self.query.folders) == Some(threads);
         let of_threads = if is_disk { Bottleneck::DiskRoom } else { Bottleneck::SealingThreads };
         let (reads, writes) = disk_traffic(self.query.costs);
@@ -105,10 +117,7 @@ impl Builder<'_> {
     }
 
     fn stations(&self, pool: &mut Pool) -> Result<Vec<Station<'_>>, Short> {
-        let stations = match self.layout.gpu_use {
-            GpuUse::Shared => self.shared(pool),
-            GpuUse::Exclusive => self.exclusive(pool),
-        };
+        let stations = self.dealt(pool);
         let empty = stations.iter().filter(|station| station.dealt.cores.is_empty()).count() as u32;
         if empty > 0 { Err(self.query.cores_short(empty)) } else { Ok(stations) }
     }
@@ -118,53 +127,49 @@ impl Builder<'_> {
         gpus.iter().map(|gpu| self.query.inventory.gpus[*gpu].node.filter(|_| !self.layout.spread)).collect()
     }
 
-    /// Each GPU's C2 takes all cores of its share, and its PC2 the first of them: the lock keeps them apart.
-    fn shared(&self, pool: &mut Pool) -> Vec<Station<'_>> {
-        let dealt = pool.deal(&self.homes(&self.layout.c2), None);
-        let pairs = self.layout.c2.iter().zip(dealt).flat_map(|(gpu, dealt)| {
-            let (pc2, c2) = (self.on_gpu(*gpu, Stage::Pc2), self.on_gpu(*gpu, Stage::C2));
-            let mut first = dealt.clone();
-            first.cores.truncate(pc2.cores() as usize);
-            [
-                Station { stage: Stage::Pc2, cost: pc2, gpu: Some(*gpu), dealt: first },
-                Station { stage: Stage::C2, cost: c2, gpu: Some(*gpu), dealt },
-            ]
-        });
-        let mut stations: Vec<_> = pairs.collect();
-        stations.sort_by_key(|station| station.stage);
-        stations
-    }
-
-    fn exclusive(&self, pool: &mut Pool) -> Vec<Station<'_>> {
+    /// Cores do what no GPU does. Whoever comes second gets what is left.
+    fn dealt(&self, pool: &mut Pool) -> Vec<Station<'_>> {
         let is_local = self.query.choices.is_c2_local();
-        let (pc2, c2) = (&self.layout.pc2, &self.layout.c2);
-        let mut stations = match (pc2.is_empty(), c2.is_empty()) {
-            // Cores do what no GPU does. Whoever comes second gets what is left.
-            (true, true) if is_local => {
-                let share = self.pc2_share(pool.len());
+        let Layout { pc2, c2, .. } = self.layout;
+        let mut stations = match (self.layout.has(Stage::Pc2), self.layout.has(Stage::C2)) {
+            (false, false) if is_local => {
+                let share = self.layout.first_cores.unwrap_or_else(|| self.pc2_share(pool.len())).min(pool.len());
                 let mut stations = self.pc2_on_cores(pool, share);
                 stations.extend(self.c2_on_cores(pool));
                 stations
             }
-            (true, _) => {
+            (false, _) => {
                 let mut stations = self.deal_to_gpus(pool, Stage::C2, c2, 1);
                 let rest = pool.len();
                 stations.extend(self.pc2_on_cores(pool, rest));
                 stations
             }
-            (false, true) if is_local => {
+            (true, false) if is_local => {
                 let mut stations = self.deal_to_gpus(pool, Stage::Pc2, pc2, self.layout.c2_processors);
                 stations.extend(self.c2_on_cores(pool));
                 stations
             }
-            (false, _) => {
-                let mut stations = self.deal_to_gpus(pool, Stage::Pc2, pc2, c2.len());
-                let all = pool.deal(&self.homes(c2), None);
-                stations.extend(c2.iter().zip(all).map(|(gpu, dealt)| self.station(*gpu, Stage::C2, dealt)));
-                stations
-            }
+            (true, _) => self.all_on_gpus(pool),
         };
         stations.sort_by_key(|station| station.stage);
+        stations
+    }
+
+    /// PC2 gets what it can use, C2 the rest. Of a GPU for both, C2 takes all cores of its share and PC2 the first of
+    /// them: the lock keeps them apart.
+    fn all_on_gpus(&self, pool: &mut Pool) -> Vec<Station<'_>> {
+        let proving = self.layout.proving();
+        let mut stations = self.deal_to_gpus(pool, Stage::Pc2, &self.layout.pc2, proving.len());
+        let dealt = pool.deal(&self.homes(&proving), None);
+        for (gpu, dealt) in proving.into_iter().zip(dealt) {
+            let is_shared = self.layout.both.contains(&gpu);
+            if is_shared {
+                let mut first = dealt.clone();
+                first.cores.truncate(self.on_gpu(gpu, Stage::Pc2).cores() as usize);
+                stations.push(Station { is_shared, ..self.station(gpu, Stage::Pc2, first) });
+            }
+            stations.push(Station { is_shared, ..self.station(gpu, Stage::C2, dealt) });
+        }
         stations
     }
 
@@ -184,7 +189,7 @@ impl Builder<'_> {
     }
 
     fn station(&self, gpu: usize, stage: Stage, dealt: Dealt) -> Station<'_> {
-        Station { stage, cost: self.on_gpu(gpu, stage), gpu: Some(gpu), dealt }
+        Station { stage, cost: self.on_gpu(gpu, stage), gpu: Some(gpu), is_shared: false, dealt }
     }
 
     /// As many cores for each GPU as its stage can use, but no more than a fair part where `followers` come after.
@@ -193,7 +198,8 @@ impl Builder<'_> {
             return Vec::new();
         };
         let fair = pool.len() / (gpus.len() + followers);
-        let dealt = pool.deal(&self.homes(gpus), Some(wanted.min(fair.max(1))));
+        let each = self.layout.first_cores.unwrap_or(fair.max(1)).min(wanted);
+        let dealt = pool.deal(&self.homes(gpus), Some(each));
         gpus.iter().zip(dealt).map(|(gpu, dealt)| self.station(*gpu, stage, dealt)).collect()
     }
 
@@ -203,7 +209,8 @@ impl Builder<'_> {
         let home = |place: usize| (processors >= nodes && !self.layout.spread).then_some(place % nodes.max(1));
         let homes: Vec<_> = (0..processors).map(home).collect();
         let dealt = pool.deal(&homes, Some(cores / processors));
-        dealt.into_iter().map(|dealt| Station { stage, cost: self.cost(stage), gpu: None, dealt }).collect()
+        let station = |dealt| Station { stage, cost: self.cost(stage), gpu: None, is_shared: false, dealt };
+        dealt.into_iter().map(station).collect()
     }
 
     /// PC2's part of cores that do both: by their work.
@@ -213,8 +220,9 @@ impl Builder<'_> {
         share.clamp(1, cores.saturating_sub(1).max(1))
     }
 
-    /// Sealing threads: what is under way on average and a bit more, as far as the disks hold them.
-    fn threads(&self, rates: &Rates, minutes_per_sector: f64) -> Result<u32, Short> {
+    /// Sealing threads: what is under way on average and a bit more, no fewer than tasks have places, as far as the disks
+    /// hold them.
+    fn threads(&self, rates: &Rates, minutes_per_sector: f64, stations: u32) -> Result<u32, Short> {
         let by_disk = disks::most_threads(self.query.folders);
         let peak = self.cost(Stage::C2).scratch;
         if by_disk == Some(0) {
@@ -222,7 +230,8 @@ impl Builder<'_> {
             return Err(Short::Disk { need: disks::least_room(peak), have });
         }
         let wanted = steady::places(rates.lowest().0 * SLACK, minutes_per_sector);
-        Ok(wanted.min(by_disk.unwrap_or(u32::MAX)).min(THREADS_MAX))
+        let places = self.tasks.saturating_add(stations);
+        Ok(wanted.max(places).min(by_disk.unwrap_or(u32::MAX)).min(THREADS_MAX))
     }
 
     fn system_minutes(&self, stage: Stage) -> f64 {
@@ -256,12 +265,33 @@ impl Builder<'_> {
 }
 
 impl Draft<'_> {
+    /// With fewer tree_d and add_pieces at once where memory is short; then they bound the rate.
+    fn within_memory(mut self) -> Result<Self, Short> {
+        loop {
+            let (need, have) = (self.need(Cost::memory_on), self.have());
+            if need <= have || self.builder.query.choices.overcommit {
+                return Ok(self);
+            }
+            let (stage, places) = match (self.tree_d, self.add_pieces) {
+                (2.., _) => (Stage::TreeD, &mut self.tree_d),
+                (_, 2..) => (Stage::AddPieces, &mut self.add_pieces),
+                _ => return Err(Short::Memory { need, have }),
+            };
+            *places -= 1;
+            let rate = steady::per_hour(*places, self.builder.system_minutes(stage)) * LIGHT_LOAD;
+            self.most = self.most.min(rate);
+            if rate < self.rate {
+                (self.rate, self.bottleneck) = (rate, Bottleneck::Stage(stage));
+            }
+        }
+    }
+
     pub fn finish(self) -> Placement {
         let builder = self.builder;
         let query = builder.query;
         let remote = steady::places(self.rate * SLACK, builder.remote_minutes());
         let mut placement = Placement {
-            gpu_use: builder.layout.gpu_use,
+            gpu_use: builder.layout.gpu_use(),
             producers: query.choices.prover.least_producers() as u32,
             pc1: self.base.pc1.iter().map(|(node, set)| self.pc1_processor(*node, set)).collect(),
             processors: self.stations.iter().map(|station| self.processor(station)).collect(),
@@ -270,6 +300,7 @@ impl Draft<'_> {
             tree_d: self.tree_d,
             c2_remote: if query.choices.is_c2_local() { 0 } else { remote },
             threads: self.threads,
+            pc1_gap_seconds: self.pc1_gap_seconds(),
             memory: Memory::default(),
             folders: query.folders.to_vec(),
             minutes_per_sector: self.minutes_per_sector,
@@ -297,8 +328,11 @@ impl Draft<'_> {
         Pc1Processor { node, cpuset: set.cpuset.clone(), tasks: set.tasks, memory: self.pc1_memory(set) }
     }
 
-    fn is_shared(&self) -> bool {
-        self.builder.layout.gpu_use == GpuUse::Shared
+    /// Half the time that PC1 starts are apart on average: enough to spread the first ones, too little to hold back
+    /// later ones.
+    fn pc1_gap_seconds(&self) -> u64 {
+        let rate = self.rates.stages.get(&Stage::Pc1).copied().unwrap_or(f64::INFINITY);
+        if self.builder.tasks > 1 { (3600.0 / rate / 2.0) as u64 } else { 0 }
     }
 
     fn processor(&self, station: &Station) -> GpuProcessor {
@@ -307,7 +341,7 @@ impl Draft<'_> {
             cpuset: self.builder.query.inventory.cpus_of(&station.dealt.cores),
             cores: station.cores(),
             gpu: station.gpu,
-            lock: station.gpu.filter(|_| self.is_shared()).map(|gpu| format!("gpu{}", gpu + 1)),
+            lock: station.gpu.filter(|_| station.is_shared).map(|gpu| format!("gpu{}", gpu + 1)),
             numa_preferred: None,
             minutes: station.minutes(),
             memory: station.memory(),
@@ -341,7 +375,7 @@ impl Draft<'_> {
         let mut alone = 0u64;
         for station in &self.stations {
             let bytes = of(station.cost, station.cores()).0;
-            match station.gpu.filter(|_| self.is_shared()) {
+            match station.gpu.filter(|_| station.is_shared) {
                 Some(gpu) => {
                     let larger = by_lock.entry(gpu).or_default();
                     *larger = bytes.max(*larger);
@@ -381,7 +415,10 @@ const REMOTE_C2_MINUTES: f64 = 15.0;
 /// What the stages make, and which makes the least.
 struct Rates {
     stages: BTreeMap<Stage, f64>,
+    /// What GPUs that serve both stages let pass, with the others' help.
     gpus: Option<f64>,
+    /// What no order of tasks exceeds.
+    most: f64,
 }
 
 impl Rates {
@@ -390,12 +427,25 @@ impl Rates {
         for station in stations {
             *stages.entry(station.stage).or_insert(0.0) += steady::per_hour(1, station.minutes());
         }
-        let pairs = builder.layout.c2.iter().map(|gpu| {
-            let both = stations.iter().filter(|station| station.gpu == Some(*gpu)).map(Station::minutes);
-            steady::per_hour(1, both.sum())
-        });
-        let gpus = (builder.layout.gpu_use == GpuUse::Shared).then(|| pairs.sum());
-        Self { stages, gpus }
+        let alone = |stage: Stage| {
+            let own = stations.iter().filter(|station| station.stage == stage && !station.is_shared);
+            own.map(|station| steady::per_hour(1, station.minutes())).sum()
+        };
+        let minutes = |gpu: usize, stage: Stage| {
+            let mut of = stations.iter().filter(|station| station.gpu == Some(gpu) && station.stage == stage);
+            of.next().map_or(f64::INFINITY, Station::minutes)
+        };
+        let pairs: Vec<(f64, f64)> =
+            builder.layout.both.iter().map(|gpu| (minutes(*gpu, Stage::Pc2), minutes(*gpu, Stage::C2))).collect();
+        let mut rates = Self { stages, gpus: None, most: f64::INFINITY };
+        let (pc2, c2): (f64, f64) = (alone(Stage::Pc2), alone(Stage::C2));
+        let shared = (!pairs.is_empty()).then(|| both_stages(pc2, c2, &pairs));
+        rates.most = rates.lowest().0.min(shared.unwrap_or(f64::INFINITY));
+        // Left to themselves, GPUs that differ each do as many of one as of the other.
+        let is_alone = pc2 == 0.0 && c2 == 0.0;
+        let in_turns = || pairs.iter().map(|(pc2, c2)| steady::per_hour(1, pc2 + c2)).sum();
+        rates.gpus = shared.map(|shared| if is_alone { in_turns() } else { shared });
+        rates
     }
 
     fn lowest(&self) -> (f64, Bottleneck) {
@@ -403,4 +453,26 @@ impl Rates {
         let all = stages.chain(self.gpus.map(|rate| (rate, Bottleneck::Gpus)));
         all.min_by(|a, b| a.0.total_cmp(&b.0)).expect("PC1 is always among them")
     }
+}
+
+/// The most sectors an hour that pass both stages: so many of each are done elsewhere, and GPUs of so many minutes for
+/// either divide their time between them. Those that are the better at PC2 do it first.
+fn both_stages(pc2: f64, c2: f64, gpus: &[(f64, f64)]) -> f64 {
+    let mut gpus = gpus.to_vec();
+    gpus.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+    let is_enough = |rate: f64| {
+        let (mut missing, mut proven) = (rate - pc2, c2);
+        for (pc2_minutes, c2_minutes) in &gpus {
+            let busy = (missing.max(0.0) * pc2_minutes).min(60.0);
+            missing -= busy / pc2_minutes;
+            proven += (60.0 - busy) / c2_minutes;
+        }
+        missing <= 1e-12 && proven >= rate - 1e-12
+    };
+    let (mut low, mut high) = (0.0, pc2 + gpus.iter().map(|(minutes, _)| 60.0 / minutes).sum::<f64>());
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if is_enough(middle) { low = middle } else { high = middle }
+    }
+    high
 }

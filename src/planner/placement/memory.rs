@@ -10,6 +10,11 @@ pub(crate) fn reserve(memory: Bytes) -> Bytes {
     Bytes::gib(16).min(Bytes(memory.0 / 100 * 15))
 }
 
+/// What may be planned of so much memory.
+pub(crate) fn planned(memory: Bytes) -> Bytes {
+    Bytes(memory.0.saturating_sub(reserve(memory).0))
+}
+
 /// The budget of a placement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {

@@ -26,7 +26,7 @@ use crate::{
     units::{Bytes, CpuList, NodeId},
 };
 use base::Bases;
-use build::Builder;
+use build::{Builder, Draft};
 use layout::Layout;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
@@ -47,6 +47,8 @@ pub struct Placement {
     /// Tasks that a C2 elsewhere has under way; 0 where C2 is done here.
     pub c2_remote: u32,
     pub threads: u32,
+    /// PC1 tasks start at least so far apart; 0: whenever there is room.
+    pub pc1_gap_seconds: u64,
     pub memory: Memory,
     pub folders: Vec<Folder>,
     pub minutes_per_sector: f64,
@@ -133,6 +135,8 @@ pub(crate) struct Candidates<'a> {
     bases: Bases<'a>,
     fitting: Vec<Candidate>,
     short: Vec<Short>,
+    /// PC1 tasks that are tried beyond the first number at which PC1 is not what limits.
+    beyond: u32,
 }
 
 /// A candidate that fits: enough to build it again, and to choose by.
@@ -140,8 +144,12 @@ struct Candidate {
     layout: Layout,
     tasks: u32,
     rate: f64,
+    most: f64,
     bottleneck: Bottleneck,
 }
+
+/// The search for the best looks at so many PC1 tasks more than balance: in turns and queues some of them always wait.
+const BEYOND: u32 = 3;
 
 /// Tries every layout with every number of PC1 tasks.
 pub(crate) fn candidates<'a>(query: &'a Query<'a>) -> Candidates<'a> {
@@ -149,17 +157,22 @@ pub(crate) fn candidates<'a>(query: &'a Query<'a>) -> Candidates<'a> {
     let producers = choices.prover.least_producers();
     let bases = Bases::new(query, producers);
     let most = bases.most();
-    let mut all = Candidates { query, bases, fitting: Vec::new(), short: Vec::new() };
+    let wide = choices.optimise;
+    let beyond = if wide { BEYOND } else { 0 };
+    let mut all = Candidates { query, bases, fitting: Vec::new(), short: Vec::new(), beyond };
     let tasks = choices.pc1.map_or(1..=most.max(1), |pc1| pc1..=pc1);
     if *tasks.start() > most {
         all.short.push(lack_of_units(inventory, *tasks.start(), producers, most));
         return all;
     }
-    let layouts = layout::layouts(inventory, query.costs, choices.layout, choices.is_c2_local());
+    let layouts = layout::layouts(inventory, query.costs, choices.layout, choices.is_c2_local(), wide);
     if layouts.is_empty() {
         all.short.push(Short::Gpus(choices.layout.unwrap_or(GpuUse::Shared)));
     }
     for layout in &layouts {
+        if wide {
+            all.try_all(layout.with_splits(query), &tasks);
+        }
         let is_short_of_memory = all.try_all(layout.with_processors(query), &tasks);
         // Fewer threads of C2 hold less memory: worth the time only where memory is what is missing.
         if is_short_of_memory {
@@ -187,14 +200,18 @@ impl Candidates<'_> {
         let mut lacks_memory = false;
         let mut last: Option<Candidate> = None;
         let first = *tasks.start();
+        let mut beyond = self.beyond;
         for tasks in tasks.clone() {
             match self.builder(layout, tasks).draft() {
                 Ok(draft) => {
-                    let (rate, bottleneck) = (draft.rate, draft.bottleneck);
+                    let Draft { rate, most, bottleneck, .. } = draft;
                     let layout = layout.clone();
-                    self.fitting.extend(last.replace(Candidate { layout, tasks, rate, bottleneck }));
+                    self.fitting.extend(last.replace(Candidate { layout, tasks, rate, most, bottleneck }));
                     if bottleneck != Bottleneck::Stage(Stage::Pc1) {
-                        break;
+                        if beyond == 0 {
+                            break;
+                        }
+                        beyond -= 1;
                     }
                 }
                 Err(short) => {
@@ -226,19 +243,42 @@ impl Candidates<'_> {
 
     /// The candidate for a rate: of those that make it (or, where none does, of the best) the one without locks, then
     /// with the fewest PC1 tasks. There is one, because there is a best.
-    pub fn choose(self, rate: f64) -> Placement {
+    pub fn choose(&self, rate: f64) -> Placement {
         let goal = self.best().map_or(rate, |(best, _)| rate.min(best)) * (1.0 - 1e-9);
-        let enough = self.fitting.iter().filter(|candidate| candidate.rate >= goal);
-        let chosen = enough.min_by_key(|candidate| (candidate.layout.gpu_use, candidate.tasks));
-        let chosen = chosen.expect("the best candidate makes no less than the goal");
+        let enough = self.fitting.iter().enumerate().filter(|(_, candidate)| candidate.rate >= goal);
+        let chosen = enough.min_by_key(|(_, candidate)| (candidate.layout.gpu_use(), candidate.tasks));
+        let (chosen, _) = chosen.expect("the best candidate makes no less than the goal");
+        self.place(chosen)
+    }
+
+    /// All that fit, each with what it can make at most: those that can make the most first, then those without locks,
+    /// then those with the fewest PC1 tasks.
+    pub fn ranked(&self) -> Vec<(usize, f64)> {
+        let mut order: Vec<usize> = (0..self.fitting.len()).collect();
+        order.sort_by(|a, b| {
+            let (a, b) = (&self.fitting[*a], &self.fitting[*b]);
+            let by_rate = b.most.total_cmp(&a.most);
+            by_rate.then_with(|| (a.layout.gpu_use(), a.tasks).cmp(&(b.layout.gpu_use(), b.tasks)))
+        });
+        order.into_iter().map(|place| (place, self.fitting[place].most)).collect()
+    }
+
+    /// The placement of one that fits.
+    pub fn place(&self, candidate: usize) -> Placement {
+        let chosen = &self.fitting[candidate];
         let builder = self.builder(&chosen.layout, chosen.tasks);
         let draft = builder.draft().expect("it fitted when it was tried");
         Placement { bottleneck: chosen.bottleneck, ..draft.finish() }
     }
 
+    /// The most PC1 tasks that cores and the memory of their nodes carry.
+    pub fn most_pc1(&self) -> u32 {
+        self.bases.rooms().into_iter().sum()
+    }
+
     /// The smallest of what is lacking.
-    pub fn least_short(self) -> Option<Short> {
-        self.short.into_iter().min_by(|a, b| a.size().total_cmp(&b.size()))
+    pub fn least_short(&self) -> Option<Short> {
+        self.short.iter().cloned().min_by(|a, b| a.size().total_cmp(&b.size()))
     }
 }
 
@@ -270,23 +310,6 @@ impl fmt::Display for Short {
 }
 
 impl Short {
-    /// The smallest change that would do.
-    pub fn change(&self) -> String {
-        let more = |need: &Bytes, have: &Bytes| Bytes(need.0.saturating_sub(have.0)).human();
-        match self {
-            Self::Memory { need, have } => format!("{} more would do", more(need, have)),
-            Self::NodeMemory { node, need, have } => format!("{} more on node {node} would do", more(need, have)),
-            Self::Cores { need, have } => format!("{} more cores would do", need.saturating_sub(*have)),
-            Self::Units { most, .. } => match most {
-                0 => "another --prover may bind here, see hwinfo cpuset".to_owned(),
-                most => format!("--pc1 {most} would do, or another --prover, see hwinfo cpuset"),
-            },
-            Self::Disk { need, have } => format!("a disk with {} more would do", more(need, have)),
-            Self::Gpus(GpuUse::Shared) => "a GPU with memory for PC2 and for C2 would do".to_owned(),
-            Self::Gpus(GpuUse::Exclusive) => "leave out --layout".to_owned(),
-        }
-    }
-
     /// How far it is from fitting, as a part of what there is.
     fn size(&self) -> f64 {
         let part = |need: f64, have: f64| (need - have) / have.max(1.0);
@@ -306,6 +329,32 @@ impl Short {
             Self::Cores { .. } | Self::Units { .. } => Bottleneck::Cores,
             Self::Disk { .. } => Bottleneck::DiskRoom,
             Self::Gpus(_) => Bottleneck::Gpus,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Placement {
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self {
+            gpu_use: GpuUse::Exclusive,
+            producers: 0,
+            pc1: Vec::new(),
+            processors: Vec::new(),
+            system: CpuList::default(),
+            add_pieces: 1,
+            tree_d: 1,
+            c2_remote: 0,
+            threads: 1,
+            pc1_gap_seconds: 0,
+            memory: Memory::default(),
+            folders: vec![Folder::unknown("sealing")],
+            minutes_per_sector: 1.0,
+            sectors_per_hour: 1.0,
+            bottleneck: Bottleneck::Cores,
+            stage_rates: BTreeMap::new(),
+            writes_per_sector: Bytes(0),
         }
     }
 }
@@ -333,6 +382,14 @@ impl Placement {
         .into()
     }
 
+    /// How often the sealing disks are written from end to end in a day, at so many sectors an hour; none where the size
+    /// of some is not known.
+    pub fn drive_writes_per_day(&self, sectors_per_hour: f64) -> Option<f64> {
+        let room: Option<Vec<Bytes>> = self.folders.iter().map(|folder| folder.room).collect();
+        let room: u64 = room?.iter().map(|room| room.0).sum();
+        (room > 0).then(|| self.writes_per_sector.0 as f64 * sectors_per_hour * 24.0 / room as f64)
+    }
+
     /// The names of the locks, each once.
     pub fn locks(&self) -> Vec<&str> {
         let mut locks: Vec<_> = self.processors.iter().filter_map(|one| one.lock.as_deref()).collect();
@@ -343,7 +400,7 @@ impl Placement {
 }
 
 /// Bytes that all stages of one sector read from and write to sealing disks.
-fn disk_traffic(costs: &Costs) -> (Bytes, Bytes) {
+pub(crate) fn disk_traffic(costs: &Costs) -> (Bytes, Bytes) {
     let sum = |of: fn(&Cost) -> Bytes| Bytes(costs.all_on_cores().map(|cost| of(cost).0).sum());
     (sum(|cost| cost.reads), sum(|cost| cost.writes))
 }

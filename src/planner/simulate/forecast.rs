@@ -106,6 +106,16 @@ pub fn forecast(question: &Question, days: f64, seed: u64) -> Result<Forecast, S
     Ok(of_line(&line, sector_size(question.config).0, days, seed))
 }
 
+/// Sectors a day that are expected once the line has filled: the forecast's figure without all around it.
+///
+/// # Errors
+/// As `forecast`.
+pub fn expected_per_day(question: &Question, days: f64, seed: u64) -> Result<f64, SimulationError> {
+    let line = Line::of(question)?;
+    let settled_ms = settled_ms(&line, &bounds(&line)).min(days * DAY / 2.0);
+    Ok(rate(&run(&line, days * DAY, settled_ms, Some(Chance::new(seed, 0).expected()))) * DAY)
+}
+
 fn of_line(line: &Line, sector_size: SectorSize, days: f64, seed: u64) -> Forecast {
     let bounds = bounds(line);
     let settled_ms = settled_ms(line, &bounds).min(days * DAY / 2.0);

@@ -5,6 +5,7 @@ use crate::{
         Gpu, Machine,
         pc1_units::{Outcome, pc1_units},
     },
+    planner::verify::circle,
     profile::{Band, Cost, Profile, Question as CostQuestion, Stage, Suite, WaitName},
     units::{CpuList, HumanDuration, Prover, SectorSize},
     worker_config::{Processor, RpcClient, StageName, WorkerConfig},
@@ -35,6 +36,10 @@ pub enum SimulationError {
          `plan verify` says which sets are good"
     )]
     NeverStarts { path: String, prover: Prover, cpuset: CpuList, why: &'static str },
+    #[error(
+        "simulate: locks are taken in a circle, {way}: some day everything waits for ever; list them in one order everywhere"
+    )]
+    LockCircle { way: String },
     #[error("simulate {days} days: more than 0 and at most 3650 are played through")]
     Days { days: f64 },
 }
@@ -125,8 +130,13 @@ impl Line {
     /// The line of a configuration.
     ///
     /// # Errors
-    /// The profile lacks a stage, or a processor would not start.
+    /// The profile lacks a stage, a processor would not start, or locks are taken in a circle.
     pub fn of(question: &Question) -> Result<Self, SimulationError> {
+        let processors = &question.config.processors;
+        let all = processors.stages.values().flatten().chain(&processors.sealing_daemons);
+        if let Some(way) = circle(all.map(|one| one.locks.as_slice())) {
+            return Err(SimulationError::LockCircle { way: way.join(" → ") });
+        }
         Builder::new(question).line()
     }
 

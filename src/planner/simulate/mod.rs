@@ -25,6 +25,6 @@ mod trace;
 pub use bounds::{Bound, THREADS, bounds, cycle_minutes};
 pub use chance::Chance;
 pub use engine::{Tally, run};
-pub use forecast::{Forecast, Lock, OneMore, Range, StageUse, forecast};
+pub use forecast::{Forecast, Lock, OneMore, Range, StageUse, expected_per_day, forecast};
 pub use line::{Duration, Line, Question, Server, SimulationError, Station, Wait, sector_size};
 pub use trace::{Part, Span, trace};

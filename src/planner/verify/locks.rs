@@ -54,13 +54,7 @@ fn useless(case: &Case, name: &str, holders: u32) -> Option<Finding> {
 
 /// Processors that take the same locks in different orders can wait for each other for ever.
 fn cycle(case: &Case) -> Option<Finding> {
-    let mut after: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for placed in &case.processors {
-        for pair in placed.processor.locks.windows(2) {
-            after.entry(&pair[0]).or_default().insert(&pair[1]);
-        }
-    }
-    let on_way = after.keys().find_map(|start| way(&after, start, start, &mut BTreeSet::new()))?;
+    let on_way = circle(case.processors.iter().map(|placed| placed.processor.locks.as_slice()))?;
     let takers: Vec<_> = case
         .processors
         .iter()
@@ -73,6 +67,15 @@ fn cycle(case: &Case) -> Option<Finding> {
         takers.join(" and ")
     );
     Some(finding(Error, "lock-cycle", "processors.ext_locks", text, "list locks in the same order everywhere"))
+}
+
+/// Locks that lists take in a circle, the first of them at both ends; none where everybody keeps to one order.
+pub fn circle<'c>(lists: impl Iterator<Item = &'c [String]>) -> Option<Vec<&'c str>> {
+    let mut after: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for pair in lists.flat_map(|list| list.windows(2)) {
+        after.entry(&pair[0]).or_default().insert(&pair[1]);
+    }
+    after.keys().find_map(|start| way(&after, start, start, &mut BTreeSet::new()))
 }
 
 /// A way along `after` from `at` back to `start`.

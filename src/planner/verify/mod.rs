@@ -29,6 +29,7 @@ mod pc1;
 mod units;
 
 pub use disks::StoreRoom;
+pub use locks::circle;
 pub use memory::{MemoryLine, MemorySum, NodeSum};
 pub use units::{Arithmetic, units};
 

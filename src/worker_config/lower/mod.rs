@@ -14,9 +14,9 @@ use super::{
     diagnosis::{Log, Place},
     raw,
     read::At,
-    types::{ManagerConfig, SealingThread, WorkerConfig},
+    types::{ManagerConfig, Planned, SealingThread, WorkerConfig},
 };
-use crate::units::HumanDuration;
+use crate::units::{HumanDuration, Prover, Suite};
 use std::path::{Component, Path, PathBuf};
 
 /// The configuration, unless it lacks something that has no default.
@@ -36,6 +36,10 @@ pub(super) fn config(raw: &raw::Config, log: &mut Log) -> Option<WorkerConfig> {
         sealing_thread,
         attached,
         processors,
+        planned: raw.planned.as_ref().map(|planned| Planned {
+            prover: or(&planned.prover, Prover::Own),
+            suite: or(&planned.suite, Suite::Stock),
+        }),
     })
 }
 
