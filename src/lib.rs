@@ -52,9 +52,11 @@
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
 //! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
 //! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
-//! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
+//! | `sectorstore.json` in and below the folders of `worker.scan_persist_stores` | `daemon`, `manager` | read; each makes its folder a persistent store |
+//! | LOCATION of each `[[attached]]` and of each store found | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
-//! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
+//! | manager.toml or worker.toml (`-c`), the token's file (`--token-file`, mode 0600) | `manager` | read |
+//! | `[sector_manager.embedded] path` | `daemon`, `manager` | `manager.lock`, `rehearsal`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
 //! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N |
 //! | `/sys/devices/system/node/node*/hugepages/*/nr_hugepages`, `…/node*/compact` | `store` | pools are raised and lowered; the machine-wide `nr_hugepages` of a page size is locked meanwhile |
@@ -70,7 +72,7 @@
 //! The environment is asked for `FIL_PROOFS_*` (by the proofs library), `IPFS_GATEWAY` (`params fetch`), `TMPDIR`, `PATH` and
 //! `CUDA_VISIBLE_DEVICES` (`daemon`, for its processors), `VC_CG_*` and `VENUS_WORKER_NUMA_PREFERRED` (`processor`),
 //! `DAMOCLES_PC1_PROVER` and `DAMOCLES_PC1_SECTORS_PER_CORE` (pc1) and `RUST_LOG` (`daemon`, `processor`). The network is used by
-//! `params fetch` (the gateway) and by `daemon` with a remote manager.
+//! `params fetch` (the gateway), by `daemon` with a remote manager and by `manager`, which listens.
 //! Built with a GPU feature, the proofs library also keeps `bellman.*.lock` in the temporary folder.
 
 pub mod cli;

@@ -6,4 +6,5 @@
 mod bench;
 mod check;
 mod crash;
+mod shared;
 mod stop;

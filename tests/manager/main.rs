@@ -4,3 +4,4 @@ mod embedded;
 mod remote;
 mod rig;
 mod sequences;
+mod wire;
