@@ -54,10 +54,12 @@
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
 //! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
 //! | LOCATION of each `[[sealing_thread]]` | `daemon` | `config.toml` read, if the operator put one there; `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
-//! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
+//! | `sectorstore.json` in and below the folders of `worker.scan_persist_stores` | `daemon`, `manager` | read; each makes its folder a persistent store |
+//! | LOCATION of each `[[attached]]` and of each store found | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
 //! | `CID` and `CID.car` in FOLDERS of `worker.local_pieces_dirs`, files of `[sector_manager.embedded] pieces` | `daemon`, `manager`, `processor` | read |
-//! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
+//! | manager.toml or worker.toml (`-c`), the token's file (`--token-file`, mode 0600) | `manager` | read |
+//! | `[sector_manager.embedded] path` | `daemon`, `manager` | `manager.lock`, `rehearsal`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
 //! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N, and `pc1-memory.lock` while memory for one is taken |
 //! | folders of `HUGEPAGE_FILES_PATH` or `…_PATTERN` | `daemon`, `processor pc1` | files in them are locked and overwritten, never made, shortened or removed |

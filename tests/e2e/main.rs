@@ -7,4 +7,5 @@ mod bench;
 mod check;
 mod crash;
 mod deals;
+mod shared;
 mod stop;

@@ -328,7 +328,8 @@ async fn room_is_reserved_once_per_sector_and_counted() {
     let (first, second) = (allocate(&manager).await, allocate(&manager).await);
     let store = |name: &str| {
         let path = rig.folder.path().join(name).to_str().unwrap().to_owned();
-        Some(StoreBasicInfo { name: name.into(), path, meta: None })
+        let meta = [("damocles.chain".to_owned(), manager.chain_id())].into();
+        Some(StoreBasicInfo { name: name.into(), path, meta: Some(meta) })
     };
     let free = {
         let space = nix::sys::statvfs::statvfs(rig.folder.path()).unwrap();

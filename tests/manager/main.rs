@@ -5,3 +5,4 @@ mod embedded;
 mod remote;
 mod rig;
 mod sequences;
+mod wire;

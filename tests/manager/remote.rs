@@ -2,7 +2,7 @@
 
 use damocles_worker::runtime::manager::{
     Answer, Call, Manager, ManagerError,
-    remote::{Remote, Timeouts},
+    remote::{Patience, Remote, Retries, Timeouts},
     wire::*,
 };
 use std::{
@@ -24,6 +24,18 @@ enum Reply {
     /// These bytes, then the end of the connection.
     Raw(&'static str),
     Silence,
+}
+
+/// Asks once, so that a fault is seen as it is.
+fn once() -> Patience {
+    Patience { retries: Retries::NONE, ..Patience::default() }
+}
+
+/// Asks again without much of a pause.
+fn again(tries: u32) -> Patience {
+    let pause = Duration::from_millis(1);
+    let retries = Retries { tries, first: pause, longest: pause, within: Duration::from_secs(600) };
+    Patience { retries, chance: Box::new(|| 0.5), ..Patience::default() }
 }
 
 struct Server {
@@ -59,8 +71,37 @@ impl Server {
         Self::replying(Reply::Http(status, body.to_owned()))
     }
 
+    /// These replies in turn, the last one for ever.
+    fn in_turn(replies: Vec<Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (seen, requests) = channel();
+        thread::spawn(move || {
+            for (index, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let request = read_request(&stream);
+                let id = request.1.split("\"id\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+                let _ = seen.send(request);
+                match &replies[index.min(replies.len() - 1)] {
+                    Reply::Http(status, body) => {
+                        let body = body.replace("\"id\":1", &format!("\"id\":{id}"));
+                        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close", body.len());
+                        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+                    }
+                    Reply::Raw(bytes) => stream.write_all(bytes.as_bytes()).unwrap(),
+                    Reply::Silence => panic!("not in turn"),
+                }
+            }
+        });
+        Self { url, requests }
+    }
+
     fn remote(&self) -> Remote {
-        Remote::new(&self.url, &BTreeMap::new()).unwrap()
+        self.remote_with(once())
+    }
+
+    fn remote_with(&self, patience: Patience) -> Remote {
+        Remote::with_patience(&self.url, &BTreeMap::new(), patience).unwrap()
     }
 }
 
@@ -163,7 +204,8 @@ async fn a_manager_that_is_not_there_is_an_error_with_a_hint() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = Remote::new(&url, &BTreeMap::new()).unwrap().call(POLL).await.unwrap_err().to_string();
+    let remote = Remote::with_patience(&url, &BTreeMap::new(), again(2)).unwrap();
+    let error = remote.call(POLL).await.unwrap_err().to_string();
     assert!(error.contains("could not connect: ") && error.contains("refused"), "{error}");
     assert!(error.ends_with("check sector_manager.rpc_client.addr and that the manager runs"), "{error}");
 }
@@ -172,7 +214,7 @@ async fn a_manager_that_is_not_there_is_an_error_with_a_hint() {
 async fn a_manager_that_says_nothing_is_not_waited_for_for_ever() {
     let server = Server::replying(Reply::Silence);
     let timeouts = Timeouts { answer: Duration::from_millis(50), ..Timeouts::default() };
-    let remote = Remote::with_timeouts(&server.url, &BTreeMap::new(), timeouts).unwrap();
+    let remote = server.remote_with(Patience { timeouts, ..once() });
     let error = remote.call(POLL).await.unwrap_err().to_string();
     assert!(error.ends_with("no answer within 50ms"), "{error}");
 }
@@ -204,4 +246,43 @@ async fn no_secret_comes_back_in_an_error() {
         let error = remote.call(POLL).await.unwrap_err().to_string();
         assert!(error.contains("***") && !error.contains("tooken") && !error.contains("hunter22"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_asked_again_and_each_time_with_another_id() {
+    let page = || Reply::Http("502 Bad Gateway", "<html>".into());
+    let server =
+        Server::in_turn(vec![page(), Reply::Raw(""), Reply::Raw("HTTP/1.1 200"), Reply::Http("200 OK", LANDED.into())]);
+    assert_eq!(server.remote_with(again(4)).call(POLL).await, Ok(landed()));
+    let ids: Vec<_> = server.requests.try_iter().map(|(_, body)| body.split(',').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(ids, ["\"id\":1", "\"id\":2", "\"id\":3", "\"id\":4"]);
+}
+
+#[tokio::test]
+async fn the_tries_end_and_the_last_fault_is_told() {
+    let server = Server::in_turn(vec![Reply::Raw(""), Reply::Http("503 Service Unavailable", "later".into())]);
+    let error = server.remote_with(again(3)).call(POLL).await.unwrap_err().to_string();
+    assert!(error.contains("answered 503 Service Unavailable") && error.ends_with("later"), "{error}");
+    assert_eq!(server.requests.try_iter().count(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_is_never_asked_for_twice_whatever_it_says() {
+    for answer in [
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":11001,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}"#,
+    ] {
+        let server = Server::answering("500 Internal Server Error", answer);
+        assert!(server.remote_with(again(3)).call(POLL).await.is_err());
+        assert_eq!(server.requests.try_iter().count(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_may_have_been_handed_out_is_not_asked_for_again_at_once() {
+    let server = Server::in_turn(vec![Reply::Raw("")]);
+    let allocate = Call::AllocateSector(AllocateSectorSpec::default());
+    assert!(server.remote_with(again(3)).call(allocate).await.is_err());
+    assert_eq!(server.requests.try_iter().count(), 1);
 }

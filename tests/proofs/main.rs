@@ -3,6 +3,7 @@
 //! c2 needs the 2 KiB parameters (`damocles-worker params fetch|generate --sector-size 2KiB`). Without them
 //! the tests still go as far as c1 and say on stderr what they left out.
 
+mod check_pc2;
 mod command;
 mod crash;
 mod deals;

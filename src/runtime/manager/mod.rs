@@ -1,9 +1,11 @@
 //! What a sealing thread asks of the sector manager, and the two managers that answer.
 //!
 //! A `Call` is submitted and its answer polled, so that a step of a worker never waits for a network.
-//! `embedded` and `remote` are asynchronous `Manager`s; `Bridge` makes a `SectorManager` of either.
+//! `embedded` and `remote` are asynchronous `Manager`s; `Bridge` makes a `SectorManager` of either, `served` gives one to
+//! workers elsewhere.
 //!
-//! **Every call is safe to repeat**, because a crash may lie between an answer and its journal entry:
+//! **Every call is safe to repeat**, because a crash may lie between an answer and its journal entry, and because a network
+//! may lose an answer or carry a question twice:
 //!
 //! | call | why repeating is safe |
 //! | --- | --- |

@@ -8,6 +8,7 @@
 //! What lies between is done again, and `manager/mod.rs` says why that is safe for each call.
 
 mod answers;
+mod checked;
 mod deals;
 mod steer;
 mod tasks;
@@ -96,6 +97,8 @@ pub struct Worker {
     /// The ticket was asked for since the slot was granted.
     ticket_fresh: bool,
     report: Option<CallTicket>,
+    /// pc2's answer, which is to be checked before it counts.
+    unchecked: Option<checked::Unchecked>,
     /// A result that could not be journaled yet, and when that is tried again.
     unjournaled: Option<(Event, SystemTime)>,
     asks: u32,
@@ -120,6 +123,7 @@ impl Worker {
             slot: None,
             ticket_fresh: false,
             report: None,
+            unchecked: None,
             unjournaled: None,
             asks: 0,
             last_error: None,
@@ -212,6 +216,9 @@ impl Worker {
     fn act(&mut self) -> Result<Step, StoreError> {
         if let Some(failure) = self.foreign_chain() {
             return Ok(Step::Paused(failure));
+        }
+        if let Some(step) = self.check_pc2()? {
+            return Ok(step);
         }
         if self.record().state == State::PC1Done && !self.record().pc2_dirty && self.store.pc2_marked() {
             // The store comes from another program that was killed inside pc2.
@@ -320,9 +327,16 @@ impl Worker {
     /// A stage came back.
     fn ended(&mut self, stage: Stage, (result, ran): End, target: Option<String>) -> Result<Step, StoreError> {
         metrics::stage_ended(stage, result.is_ok(), ran);
+        if let Some(unchecked) = self.unchecked.take() {
+            return self.checked(unchecked, result);
+        }
         match result {
             Err(error) if error.permanent => self.fail(Failure::permanent(error.to_string())),
             Err(error) => self.fail(Failure::temporary(error.to_string())),
+            Ok(Output::Pc2(output)) if self.sealing.verify_after_pc2 => {
+                self.unchecked = Some(checked::Unchecked { output, seconds: ran.as_secs_f64() });
+                Ok(Step::Progressed)
+            }
             Ok(output) => {
                 if let Output::AddPieces(found) = &output
                     && let Err(failure) = deals::compare(self.record(), found, &*self.parts.pieces)

@@ -2,7 +2,7 @@
 
 use super::{Parts, PersistentStore, deals};
 use crate::runtime::{
-    manager::wire::{AllocatedSector, Seed, Ticket},
+    manager::wire::{AllocatedSector, Ticket},
     processor::{RestoreReplicaTask, Task},
     sector::{Action, Event, Failure, Record},
     stage::*,
@@ -69,6 +69,13 @@ pub(super) fn build(action: Action, store: &Store, parts: &Parts) -> Result<Resu
             Task::Pc2(Pc2Task { pc1out, cache_dir: cache, sealed_file: sealed })
         }
         Action::Persist(target) => match parts.stores.iter().find(|store| store.name == target.name) {
+            Some(local) if local.readonly => {
+                let reason = format!(
+                    "the manager reserved space in store {:?}, which is read-only here: let the manager offer another one",
+                    target.name
+                );
+                return Ok(Err(NoTask::Because(Failure::permanent(reason))));
+            }
             Some(local) => Task::Transfer(transfer(&paths, root, local, proof.sector_size())),
             None => {
                 let reason = format!(
@@ -80,7 +87,7 @@ pub(super) fn build(action: Action, store: &Store, parts: &Parts) -> Result<Resu
         },
         Action::C1 => match (record.ticket, record.seed, record.pc2.clone()) {
             (Some(ticket), Some(seed), Some(pc2out)) => {
-                Task::C1(c1(record, sector, (ticket, seed, pc2out), Files { staged, sealed, cache }))
+                Task::C1(c1(record, sector, (ticket, seed.seed.0, pc2out), Files { staged, sealed, cache }))
             }
             _ => return Ok(Err(lacking(record, "ticket, seed or pc2's answer"))),
         },
@@ -116,7 +123,14 @@ fn pc1(record: &Record, sector: AllocatedSector, ticket: Ticket, files: Files) -
     }
 }
 
-fn c1(record: &Record, sector: AllocatedSector, known: (Ticket, Seed, Pc2Output), files: Files) -> C1Task {
+/// c1 with a seed of our own: whether what pc2 answered can be proven with what it left. `None` without a ticket.
+pub(super) fn check_pc2(store: &Store, seed: [u8; 32], pc2out: Pc2Output) -> Option<Task> {
+    let (record, root, paths) = (store.record(), store.root(), store.paths()?);
+    let (staged, sealed, cache) = (root.join(paths.staged()), root.join(paths.sealed()), root.join(paths.cache()));
+    Some(Task::C1(c1(record, record.sector?, (record.ticket?, seed, pc2out), Files { staged, sealed, cache })))
+}
+
+fn c1(record: &Record, sector: AllocatedSector, known: (Ticket, [u8; 32], Pc2Output), files: Files) -> C1Task {
     let (ticket, seed, pc2out) = known;
     C1Task {
         cache_dir: files.cache,
@@ -124,7 +138,7 @@ fn c1(record: &Record, sector: AllocatedSector, known: (Ticket, Seed, Pc2Output)
         prover_id: prover_id(sector.id.miner),
         sector_id: sector.id.number,
         ticket: ticket.ticket.0,
-        seed: seed.seed.0,
+        seed,
         pc2out,
         piece_infos: record.pieces.clone(),
     }

@@ -596,3 +596,77 @@ fn lost_call(random: &mut impl rand::Rng) -> ManagerError {
         ManagerError::Refused { method, code: 1, message: "not now".into() }
     }
 }
+
+fn checking() -> Sealing {
+    Sealing { verify_after_pc2: true, ..sealing() }
+}
+
+#[test]
+fn with_verify_after_pc2_an_answer_counts_when_it_can_be_proven() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&checking());
+    while worker.record().state != State::PC2Done {
+        bench.run(&mut worker, 1);
+    }
+    assert_eq!(*bench.stages.done.lock().unwrap(), ["add_pieces", "tree_d", "pc1", "pc2", "c1"]);
+    assert!(!bench.dir.path().join("store/cache/s-t01000-1/.pc2_running").exists());
+    let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("not finished") };
+    assert_eq!(record.starts["c1"], 1, "the check is no stage of the sector");
+}
+
+#[test]
+fn with_verify_after_pc2_an_answer_that_cannot_be_proven_means_pc2_again() {
+    let bench = Bench::new();
+    bench.stages.refusals.lock().unwrap().insert("c1", 1);
+    let mut worker = bench.worker(&checking());
+    while worker.record().state != State::PC2Done {
+        bench.run(&mut worker, 1);
+    }
+    let way = ["add_pieces", "tree_d", "pc1", "pc2", "restore_replica", "pc2", "c1"];
+    assert_eq!(*bench.stages.done.lock().unwrap(), way);
+
+    let bench = Bench::new();
+    bench.stages.refusals.lock().unwrap().insert("c1", 3);
+    let Some(Step::Paused(failure)) = bench.run(&mut bench.worker(&checking()), 1000) else { panic!("not paused") };
+    assert!(failure.reason.contains("cannot be proven") && failure.reason.ends_with("(tried 3 times)"), "{failure}");
+    assert!(!bench.methods().contains(&"Venus.SubmitPreCommit"), "nothing wrong is committed to");
+}
+
+#[test]
+fn a_crash_while_pc2_is_checked_means_pc2_again() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&checking());
+    while worker.unchecked.is_none() {
+        bench.run(&mut worker, 1);
+    }
+    drop(worker);
+    bench.stages.done.lock().unwrap().clear();
+    assert!(matches!(bench.run(&mut bench.worker(&checking()), 1000), Some(Step::Finished(_))));
+    assert_eq!(bench.stages.done.lock().unwrap()[..3], ["restore_replica", "pc2", "c1"]);
+}
+
+#[test]
+fn space_in_a_store_that_is_read_only_here_is_not_used() {
+    let bench = Bench::new();
+    let mut worker = bench.worker(&sealing());
+    let mut stores = (*worker.parts.stores).clone();
+    stores.push(PersistentStore { name: "other".into(), path: "/other".into(), readonly: true });
+    worker.parts.stores = Arc::new(stores);
+    let other = StoreBasicInfo { name: "other".into(), path: "/other".into(), meta: None };
+    bench.script("Venus.StoreReserveSpace", vec![Ok(Answer::StoreReserveSpace(Some(other)))]);
+    let Some(Step::Paused(failure)) = bench.run(&mut worker, 1000) else { panic!("not paused") };
+    assert!(failure.reason.contains("read-only here"), "{failure}");
+    let asked = bench.manager.calls.lock().unwrap();
+    let reserved = asked.iter().find(|call| matches!(call, Call::StoreReserveSpace { .. })).unwrap();
+    let id = SectorId { miner: 1000, number: 1 };
+    assert_eq!(*reserved, Call::StoreReserveSpace { sector: id, size: 4096, candidates: vec!["persist".into()] });
+}
+
+#[test]
+fn without_space_anywhere_the_sector_waits_and_asks_again() {
+    let bench = Bench::new();
+    bench.script("Venus.StoreReserveSpace", vec![Ok(Answer::StoreReserveSpace(None)); 7]);
+    let mut worker = bench.worker(&sealing());
+    let Some(Step::Finished(_)) = bench.run(&mut worker, 1000) else { panic!("not finished") };
+    assert_eq!(bench.methods().iter().filter(|method| **method == "Venus.StoreReserveSpace").count(), 8);
+}

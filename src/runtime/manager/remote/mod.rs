@@ -1,13 +1,18 @@
 //! A manager over HTTP: JSON-RPC 2.0 by POST to `<url>/rpc/v0`.
 //!
 //! `rpc` makes bodies of calls and answers of bodies (pure); this module carries them. The HTTP status is
-//! not trusted: a JSON-RPC body counts under any status. Nothing is tried again here; the worker does that,
-//! because it knows what a call is worth. Header values never appear in an error.
+//! not trusted: a JSON-RPC body counts under any status. A call that got no answer is made again a few times, within
+//! bounds (`again`, pure); what then still has none the worker asks later. An answer is never asked for twice, whatever it
+//! says. Header values never appear in an error.
 
+mod again;
 mod rpc;
+
+pub use again::Retries;
 
 use super::{Answer, Call, Manager, ManagerError};
 use crate::runtime::words::with_causes;
+use again::Lost;
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -18,8 +23,22 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// How a manager is waited for.
+pub struct Patience {
+    pub timeouts: Timeouts,
+    pub retries: Retries,
+    /// From 0 to 1, for the length of pauses.
+    pub chance: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { timeouts: Timeouts::default(), retries: Retries::default(), chance: Box::new(rand::random) }
+    }
+}
 
 /// How long a manager may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +80,7 @@ pub struct Remote {
     /// The endpoint as it may be shown: without user, password and query.
     shown: String,
     secrets: Vec<String>,
-    timeouts: Timeouts,
+    patience: Patience,
     last_id: AtomicU64,
 }
 
@@ -74,15 +93,16 @@ impl fmt::Debug for Remote {
 impl Remote {
     /// The manager at `url` (http or https, without `/rpc/v0`), with `headers` on each request.
     pub fn new(url: &str, headers: &BTreeMap<String, String>) -> Result<Self, RemoteError> {
-        Self::with_timeouts(url, headers, Timeouts::default())
+        Self::with_patience(url, headers, Patience::default())
     }
 
-    /// The same, with other timeouts than the usual ones.
-    pub fn with_timeouts(
+    /// The same, with another patience than the usual one.
+    pub fn with_patience(
         url: &str,
         headers: &BTreeMap<String, String>,
-        timeouts: Timeouts,
+        patience: Patience,
     ) -> Result<Self, RemoteError> {
+        let timeouts = patience.timeouts;
         let endpoint = endpoint(url)?;
         let client = Client::builder()
             .default_headers(header_map(headers)?)
@@ -96,15 +116,41 @@ impl Remote {
             .map_err(|error| RemoteError::Client(with_causes(&error)))?;
         let shown = shown(&endpoint);
         let secrets = secrets(headers, &endpoint);
-        Ok(Self { client, endpoint, shown, secrets, timeouts, last_id: AtomicU64::new(0) })
+        Ok(Self { client, endpoint, shown, secrets, patience, last_id: AtomicU64::new(0) })
     }
 
     /// Posts `body` and returns the status and the body of whatever came back.
-    async fn post(&self, body: String) -> Result<(StatusCode, Vec<u8>), String> {
+    async fn post(&self, body: String) -> Result<(StatusCode, Vec<u8>), (Lost, String)> {
         let request = self.client.post(self.endpoint.clone()).header(CONTENT_TYPE, "application/json").body(body);
-        let response = request.send().await.map_err(|error| self.no_answer(error))?;
+        let sent = request.send().await.map_err(|error| {
+            let lost = if error.is_connect() { Lost::Unsent } else { Lost::Unanswered };
+            (lost, self.no_answer(error))
+        });
+        let response = sent?;
         let status = response.status();
-        Ok((status, self.read(response).await?))
+        let body = self.read(response).await.map_err(|reason| (Lost::Unanswered, reason))?;
+        Ok((status, body))
+    }
+
+    /// Asks once. With no answer: whether the manager may have seen the question.
+    async fn ask(&self, call: &Call) -> Result<Result<Answer, ManagerError>, (Lost, ManagerError)> {
+        let method = call.method();
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let posted = self.post(rpc::request(id, call)).await;
+        let (status, body) = posted.map_err(|(lost, reason)| (lost, self.unreachable(method, &reason)))?;
+        match rpc::answer(call, id, &body) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Fault::NotFound(message)) => {
+                Ok(Err(ManagerError::SectorNotFound { method, message: self.without_secrets(&message) }))
+            }
+            Err(Fault::Refused { code, message }) => {
+                Ok(Err(ManagerError::Refused { method, code, message: self.without_secrets(&message) }))
+            }
+            Err(Fault::Unreadable(reason)) => {
+                let reason = format!("answered {status}: {reason}: {}", excerpt(&self.without_secrets(&text(&body))));
+                Err((Lost::Unanswered, self.unreachable(method, &reason)))
+            }
+        }
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, String> {
@@ -124,7 +170,7 @@ impl Remote {
             return format!("could not connect: {}; {hint}", with_causes(&error.without_url()));
         }
         if error.is_timeout() {
-            return format!("no answer within {:?}", self.timeouts.answer);
+            return format!("no answer within {:?}", self.patience.timeouts.answer);
         }
         format!("the answer was cut off or is no HTTP: {}", with_causes(&error.without_url()))
     }
@@ -141,22 +187,19 @@ impl Remote {
 
 impl Manager for Remote {
     async fn call(&self, call: Call) -> Result<Answer, ManagerError> {
-        let method = call.method();
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let posted = self.post(rpc::request(id, &call)).await;
-        let (status, body) = posted.map_err(|reason| self.unreachable(method, &reason))?;
-        rpc::answer(&call, id, &body).map_err(|fault| match fault {
-            Fault::NotFound(message) => {
-                ManagerError::SectorNotFound { method, message: self.without_secrets(&message) }
-            }
-            Fault::Refused { code, message } => {
-                ManagerError::Refused { method, code, message: self.without_secrets(&message) }
-            }
-            Fault::Unreadable(reason) => {
-                let reason = format!("answered {status}: {reason}: {}", excerpt(&self.without_secrets(&text(&body))));
-                self.unreachable(method, &reason)
-            }
-        })
+        let began = Instant::now();
+        let mut made = 0;
+        loop {
+            let (lost, error) = match self.ask(&call).await {
+                Ok(answered) => return answered,
+                Err(lost) => lost,
+            };
+            made += 1;
+            let pause = self.patience.retries.pause(made, began.elapsed(), (self.patience.chance)());
+            let Some(pause) = pause.filter(|_| again::may_repeat(&call, lost)) else { return Err(error) };
+            tracing::debug!(%error, made, ?pause, "asked again");
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 

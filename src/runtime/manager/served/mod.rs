@@ -35,10 +35,12 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 /// More than this is no request of any worker: the largest, a proof of 64 GiB, has four thousand bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// A body that is somewhat larger is read to its end, so that its sender hears why it was refused.
+const BODY_BYTES_READ: usize = 2 << 20;
 /// How long a caller may take to send its body.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Calls that are carried out at once; more are told to come again.
-const CALLS_AT_ONCE_MAX: usize = 512;
+const CALLS_AT_ONCE_MAX: usize = 256;
 /// What proxies add and web pages send: the caller is not who connected.
 const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "via", "origin"];
 
@@ -77,9 +79,9 @@ async fn answer<M: Manager>(
     let Ok(_room) = served.room.try_acquire() else {
         return away("too many calls at once: ask again later");
     };
-    let body = match timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
+    let body = match timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_READ)).await {
+        Ok(Ok(body)) if body.len() <= BODY_BYTES_MAX => body,
+        Ok(_) => {
             let why = format!("the body was cut off or has more than {BODY_BYTES_MAX} bytes");
             return json(StatusCode::PAYLOAD_TOO_LARGE, Refused::unread(&why).body());
         }
