@@ -62,6 +62,12 @@ pub fn transfer(task: &TransferTask) -> Result<(), TransferError> {
                 what: "folders are transferred file by file",
             });
         }
+        if route.dest.store_name.as_ref().is_some_and(|name| !task.stores.contains_key(name)) {
+            return Err(TransferError::Unsupported {
+                from: from.clone(),
+                what: "its target store is not among the task's stores",
+            });
+        }
         if !from.is_absolute() || !to.is_absolute() {
             return Err(TransferError::Unsupported { from: from.clone(), what: "both ends need absolute paths" });
         }
@@ -168,7 +174,7 @@ fn hash_file(doing: &'static str, path: &Path) -> Result<(Hash, u64), DurableErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::stage::{TransferItem, TransferRoute};
+    use crate::runtime::stage::{TransferItem, TransferRoute, TransferStoreInfo};
 
     fn route(from: &Path, to: &Path) -> TransferTask {
         let item = |uri: &Path| TransferItem { store_name: None, uri: uri.to_owned() };
@@ -238,6 +244,26 @@ mod tests {
             TransferError::Differs { from, to, sent: 5, arrived: 4 }.to_string(),
             "copy /a to /b: 5 bytes were written, 4 bytes with other content read back; is the target disk sound?"
         );
+    }
+
+    #[test]
+    fn one_task_may_bring_files_to_several_stores_and_to_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), b"bytes").unwrap();
+        let to = |store: &str| {
+            let uri = dir.path().join(store).join("sealed/a");
+            let dest = TransferItem { store_name: Some(store.into()), uri };
+            let src = TransferItem { store_name: None, uri: dir.path().join("a") };
+            TransferRoute { src, dest, opt: None }
+        };
+        let info = |name: &str| (name.to_owned(), TransferStoreInfo { name: name.into(), meta: None });
+        let stores = [info("one"), info("two")].into();
+        let task = TransferTask { stores, routes: vec![to("one"), to("two"), to("three")] };
+        let error = transfer(&task).unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("not among the task's stores"), "{error}");
+        for (store, there) in [("one", true), ("two", true), ("three", false)] {
+            assert_eq!(dir.path().join(store).join("sealed/a").exists(), there, "{store}");
+        }
     }
 
     #[test]

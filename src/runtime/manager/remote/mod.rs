@@ -36,7 +36,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { timeouts: Timeouts::default(), retries: Retries::default(), chance: Box::new(rand::random) }
+        Self { timeouts: Timeouts::default(), retries: Retries::default(), chance: Box::new(rand::random::<f64>) }
     }
 }
 

@@ -76,9 +76,6 @@ async fn answer<M: Manager>(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Ok(_room) = served.room.try_acquire() else {
-        return away("too many calls at once: ask again later");
-    };
     let body = match timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_READ)).await {
         Ok(Ok(body)) if body.len() <= BODY_BYTES_MAX => body,
         Ok(_) => {
@@ -98,6 +95,10 @@ async fn answer<M: Manager>(
         tracing::warn!(%from, method = asked.call.method(), why, "a call was refused");
         return json(StatusCode::UNAUTHORIZED, Refused::no_access(&asked, why).body());
     }
+    // Not before the body is there and may be asked: who only holds connections open keeps nobody out.
+    let Ok(_room) = served.room.try_acquire() else {
+        return away("too many calls at once: ask again later");
+    };
     carry_out(served.manager.clone(), asked).await
 }
 
