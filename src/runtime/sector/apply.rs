@@ -38,10 +38,7 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             Allocated
         }
         (Allocated, Event::DealsAcquired) => DealsAcquired,
-        (Allocated, Event::DealsTaken { deals }) => {
-            record.deals = deals;
-            DealsAcquired
-        }
+        (Allocated, Event::DealsTaken { deals }) => with(&mut record.deals, deals, DealsAcquired),
         (state, Event::StageStarted { stage }) if state != Empty => {
             record.pc2_dirty |= stage == Stage::Pc2;
             *record.starts.entry(stage.to_string()).or_default() += 1;
@@ -102,10 +99,7 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             took(&mut record, "c1", seconds);
             C1Done
         }
-        (C1Done, Event::C1Lost { .. }) => {
-            record.c1_digest = None;
-            SeedAssigned
-        }
+        (C1Done, Event::C1Lost { .. }) => with(&mut record.c1_digest, None, SeedAssigned),
         (C1Done, Event::C2Done { proof, seconds }) => {
             record.proof = Some(proof);
             took(&mut record, "c2", seconds);
@@ -141,6 +135,12 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
     };
     record.state = state;
     Some(record)
+}
+
+/// `state`, with one field of the record changed.
+fn with<T>(field: &mut T, value: T, state: State) -> State {
+    *field = value;
+    state
 }
 
 fn took(record: &mut Record, stage: &str, seconds: f64) {
