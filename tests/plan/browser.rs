@@ -119,13 +119,13 @@ fn what_a_reader_would_stumble_over_is_found() {
     let Some(chromium) = chromium() else { return };
     let page = "<!doctype html><html><body style=\"margin:0;background:#ffffff\"><p style=\"width:400px\">wide</p>\
                 <p style=\"color:#bbbbbb;font-size:8px\">pale</p><script>console.error('said')</script>\
-                <img src=\"file:///nowhere.png\"/></body></html>";
+                <img src=\"http://127.0.0.1:9/x.png\"/></body></html>";
     let (frames, talk) = measured(&chromium, page);
     let (desktop, phone) = (&frames[0], &frames[2 * WIDTHS.len() - 1]);
     assert_eq!((&desktop["scroll"], &phone["scroll"]), (&1280.into(), &400.into()));
     assert!(desktop["wide"].as_array().unwrap().is_empty() && !phone["wide"].as_array().unwrap().is_empty());
     assert!(desktop["pale"][0].as_str().unwrap().contains("pale") && desktop["small"] == 8.0, "{desktop}");
-    assert_eq!(desktop["loaded"][0], "file:///nowhere.png");
+    assert_eq!(desktop["loaded"][0], "http://127.0.0.1:9/x.png");
     assert!(talk.lines().any(|line| line.contains("CONSOLE") && line.contains("said")), "{talk}");
 }
 
