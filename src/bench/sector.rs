@@ -192,11 +192,10 @@ impl Sector {
     fn remove(&self, names: &[&str]) -> Result<(), BenchError> {
         for path in names.iter().map(|name| self.folder.join(name)) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(DurableError::new("removing", &path, error).into());
-                }
-                _ => {}
+            if let Err(error) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(DurableError::new("removing", &path, error).into());
             }
         }
         Ok(())

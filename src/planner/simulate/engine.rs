@@ -76,8 +76,8 @@ enum Event {
     Wake(u8),
 }
 
-/// What a measurement does not see moves all tasks of a stage as much: the rest of the daemon, the page cache, a warmer
-/// day, neighbours. docs/bench.md has the run that it was compared with.
+/// What a measurement of a few tasks does not see moves all tasks of a stage as much: the rest of the daemon, the page
+/// cache, a warmer day, neighbours. tests/forecast compares a run with it.
 const UNSEEN: Band = Band { low: 0.92, high: 1.08 };
 
 fn wider(band: Band, least: Band) -> Band {
