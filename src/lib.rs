@@ -51,17 +51,17 @@
 //! | --- | --- | --- |
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
 //! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
-//! | LOCATION of each `[[sealing_thread]]` | `daemon` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
-//! | LOCATION of each `[[attached]]` | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
+//! | LOCATION of each `[[sealing_thread]]` | `daemon`, `store sealing-init` | `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
+//! | LOCATION of each `[[attached]]` | `daemon`, `store file-init` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |
-//! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`; the folder is made with mode 0700, the files with 0600 |
+//! | `[sector_manager.embedded] path` | `daemon` | `manager.lock`, `manager.db` with `-wal` and `-shm`, `rehearsal` where nothing was really sealed; the folder is made with mode 0700, the files with 0600 |
 //! | `FIL_PROOFS_PARAMETER_CACHE`, else `/var/tmp/filecoin-proof-parameters` | `params`, `daemon` | keys, and beside each `.checked`, `.local`, `.partial`, `.lock`; `daemon` reads keys and writes `.checked` |
 //! | `FIL_PROOFS_PARENT_CACHE`, else `/var/tmp/filecoin-parents` | `daemon` | the parent cache, `.checked`, `.lock`; `pc1-core-N.lock`, held while a sector is hashed on CPU N |
 //! | `/sys/devices/system/node/node*/hugepages/*/nr_hugepages`, `…/node*/compact` | `store` | pools are raised and lowered; the machine-wide `nr_hugepages` of a page size is locked meanwhile |
 //! | folders on a hugetlbfs (`--path`), mounts (`--mount`) | `store` | `numa_N/32.0_GiB_0`, …; on their way in `MOUNT/.damocles-init-*-staging/` |
 //! | `/var/lib/damocles-worker/hugepage.json` (`--state`) | `store` | what was made since the machine was booted; beside it `.lock` |
 //! | `/proc/*/maps`, `/proc/self/cgroup`, `/proc/buddyinfo` | `store` | read |
-//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor, and its lock; with mode 0700, removed at the end or by the next start |
+//! | `damocles-worker-tmp-*/` in the temporary folder | `daemon` | `TMPDIR` of each external processor and helper, and its lock; with mode 0700, removed at the end or by the next start |
 //! | `bellman.gpu-*.lock`, `bellman.priority-*.lock` in the temporary folder | GPU processors | made by the proofs library through links in the folders above |
 //! | the cpuset hierarchy (`/sys/fs/cgroup`) | `daemon`, `processor` | a group for each external processor with a cpuset, `vc-worker/sub-*`; removed with it |
 //! | FOLDER of `man` | `man` | manual pages |

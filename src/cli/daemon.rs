@@ -3,7 +3,10 @@
 use super::{Exit, Io};
 use crate::{
     machine::Machine,
-    runtime::daemon::{self, CrashPoint, Ending, Findings, Host, Options, SectorReport, StopFlag},
+    runtime::{
+        daemon::{self, CrashPoint, Ending, Findings, Host, Options, SectorReport, StopFlag},
+        processor::rehearse::Script,
+    },
     units::HumanDuration,
     worker_config::{self, Diagnosis, Loaded},
 };
@@ -57,6 +60,9 @@ pub struct Args {
     /// Kill this process at a place of the journal: before:STATE, after:STATE or started:STAGE (embedded manager only)
     #[arg(long, value_name = "PLACE", hide_short_help = true)]
     crash_at: Option<CrashPoint>,
+    /// Pretend, for tests of everything around the proofs: nothing is sealed (embedded manager only)
+    #[arg(long, value_name = "SCRIPT", hide = true)]
+    rehearse: Option<Script>,
 }
 
 /// What `--check --json` prints.
@@ -81,6 +87,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
         allow_local_params: args.allow_local_params,
         grace: args.grace.0,
         crash: args.crash_at.clone(),
+        rehearse: args.rehearse.clone(),
     };
     let mut findings = daemon::check(&loaded.config, &options, Host { machine: &machine, here });
     findings.warnings.splice(0..0, loaded.warnings.iter().map(ToString::to_string));

@@ -51,6 +51,7 @@ impl Rig {
             allow_local_params: false,
             grace: Duration::ZERO,
             crash: None,
+            rehearse: None,
         };
         daemon::start_processors(&loaded.config.processors, &options)
     }

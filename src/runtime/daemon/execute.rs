@@ -1,10 +1,24 @@
 //! Which function does which stage's work, inside this process or in a processor of ours.
 
 use crate::runtime::{
-    processor::{Flaw, Output, RestoreReplicaTask, Task},
+    processor::{
+        Flaw, Output, Perform, RestoreReplicaTask, Task,
+        rehearse::{self, Script},
+    },
     proofs,
     store::transfer::transfer,
 };
+
+/// Who does the stages that have no processor.
+pub(super) fn performer(rehearsal: Option<&Script>) -> Box<Perform> {
+    match rehearsal {
+        None => Box::new(perform),
+        Some(script) => {
+            let pretend = rehearse::performer(script);
+            Box::new(move |task| pretend(task))
+        }
+    }
+}
 
 /// Carries out a task with real proofs.
 pub fn perform(task: Task) -> Result<Output, Flaw> {

@@ -15,6 +15,7 @@ mod children;
 mod crash;
 mod execute;
 mod parts;
+mod rehearsal;
 mod report;
 mod threads;
 
@@ -25,17 +26,18 @@ pub use execute::perform;
 pub use report::SectorReport;
 
 use super::{
+    processor::rehearse::Script,
     sector::Failure,
     store::{Store, StoreError},
     worker::Worker,
 };
-use crate::worker_config::{Sealing, WorkerConfig};
+use crate::{
+    sys::process,
+    worker_config::{Sealing, WorkerConfig},
+};
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tracing::{info, warn};
@@ -57,6 +59,8 @@ pub struct Options {
     pub grace: Duration,
     /// Where to kill this process: for crash tests, with the embedded manager only.
     pub crash: Option<CrashPoint>,
+    /// Pretend instead of proving: for tests of everything around the proofs, with the embedded manager only.
+    pub rehearse: Option<Script>,
 }
 
 /// How the daemon ended.
@@ -99,18 +103,31 @@ fn list(errors: &[super::processor::pool::StartError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 
-/// Asks a running daemon to stop in order.
+/// Asks a running daemon to stop in order, and wakes whoever rests.
 #[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub struct StopFlag(Arc<(Mutex<bool>, Condvar)>);
 
 impl StopFlag {
     /// Asks.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        *self.flag() = true;
+        self.0.1.notify_all();
     }
+
     /// Whether it was asked.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        *self.flag()
+    }
+
+    /// Rests for `rest`, or until a stop is asked for. A thousand threads that looked at the flag ten times a second
+    /// would take a good part of a core for it.
+    pub fn rest(&self, rest: Duration) {
+        let rested = self.0.1.wait_timeout_while(self.flag(), rest, |requested| !*requested);
+        drop(rested.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn flag(&self) -> MutexGuard<'_, bool> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +146,9 @@ pub fn run(
         .build()
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
+    if let Err(errno) = process::raise_open_files() {
+        warn!("the limit of open files stays as it is, which may be too few for many stores: {}", errno.desc());
+    }
     let stores = own_stores(config)?;
     let pool = Arc::new(children::start(&config.processors, options)?);
     let parts = parts::build(config, options, &runtime, pool.clone())?;

@@ -1,6 +1,6 @@
 //! Builds what all sealing threads share: manager, executor, stores, the name this worker goes by.
 
-use super::{DaemonError, Options, StopFlag, threads::Status};
+use super::{DaemonError, Options, StopFlag, rehearsal, threads::Status};
 use crate::{
     runtime::{
         manager::{
@@ -11,8 +11,7 @@ use crate::{
             wire::{StoreBasicInfo, WorkerInfo},
         },
         processor::Executor,
-        proofs,
-        worker::{Clock, Hooks, NoHooks, Parts, PersistentStore},
+        worker::{Clock, Hooks, NoHooks, Parts, PersistentStore, SteadyTime},
     },
     worker_config::{EmbeddedManager, RpcClient, WorkerConfig},
 };
@@ -20,16 +19,14 @@ use std::{
     fs,
     net::{SocketAddr, ToSocketAddrs, UdpSocket},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::runtime::Runtime;
 use tracing::{debug, info, warn};
 
-struct WallClock;
-
-impl Clock for WallClock {
+impl Clock for SteadyTime {
     fn now(&self) -> SystemTime {
-        SystemTime::now()
+        self.at(Instant::now())
     }
 }
 
@@ -44,7 +41,7 @@ pub(super) fn build(
     let stores = attach(config, embedded)?;
     let (manager, chain): (Arc<dyn SectorManager>, _) = match &config.sector_manager.rpc_client {
         RpcClient::Embedded(embedded) => {
-            let manager = runtime.block_on(open_embedded(embedded, &stores))?;
+            let manager = runtime.block_on(open_embedded(embedded, &stores, options.rehearse.is_some()))?;
             let chain = manager.chain_id();
             (Arc::new(Bridge::new(Arc::new(manager), runtime.handle().clone())), Some(chain))
         }
@@ -61,7 +58,7 @@ pub(super) fn build(
     Ok(Parts {
         manager,
         executor,
-        clock: Arc::new(WallClock),
+        clock: Arc::new(SteadyTime::new(SystemTime::now(), Instant::now())),
         hooks,
         chain,
         instance: config.worker.name.clone().unwrap_or_else(|| own_address(&config.sector_manager.rpc_client)),
@@ -99,16 +96,20 @@ pub(super) fn embedded_options(config: &EmbeddedManager) -> EmbeddedOptions {
     }
 }
 
-async fn open_embedded(config: &EmbeddedManager, stores: &[PersistentStore]) -> Result<Embedded, DaemonError> {
+async fn open_embedded(
+    config: &EmbeddedManager,
+    stores: &[PersistentStore],
+    rehearsing: bool,
+) -> Result<Embedded, DaemonError> {
+    rehearsal::keep_apart(&config.path, rehearsing)?;
     let attached = |store: &PersistentStore| AttachedStore {
         name: store.name.clone(),
         path: store.path.clone(),
         readonly: store.readonly,
     };
     let options = EmbeddedOptions { attached: stores.iter().map(attached).collect(), ..embedded_options(config) };
-    let verify = Arc::new(|claim: &_, proof: &[u8]| proofs::verify_seal(claim, proof).map_err(|e| e.to_string()));
     info!(path = %config.path.display(), miner = config.miner, "embedded manager, simulated chain");
-    Ok(Embedded::open(options, verify, SystemTime::now).await?)
+    Ok(Embedded::open(options, rehearsal::verifier(rehearsing), SystemTime::now).await?)
 }
 
 /// The manager must know every attached store by name, or finished sectors would have nowhere to go.

@@ -12,14 +12,16 @@ use std::{
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tracing::{info, warn};
 
-/// The longest a thread rests before it looks at the stop flag again.
+/// The longest rest between two looks at an answer that is outstanding.
 const REST_MAX: Duration = Duration::from_millis(100);
 /// The first rest while an answer is outstanding; it doubles up to `REST_MAX`.
 const REST_MIN: Duration = Duration::from_millis(1);
+/// A stop wakes whoever rests, so a thread without work may rest for as long as its worker says, or is paused.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// What a thread is doing, for the ping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,8 +181,7 @@ impl Thread {
                 Step::WaitUntil(until) => {
                     let empty = self.worker.record().state == State::Empty;
                     self.status.set(self.index, if empty { Mood::Empty } else { Mood::Waiting });
-                    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-                    thread::sleep(left.min(REST_MAX));
+                    self.stop.rest(self.worker.left(until).min(IDLE_MAX));
                 }
                 Step::WaitFor(_) => {
                     thread::sleep(rest);
@@ -192,7 +193,7 @@ impl Thread {
                         paused = true;
                         self.tell_paused(failure);
                     }
-                    thread::sleep(REST_MAX);
+                    self.stop.rest(IDLE_MAX);
                 }
                 Step::Finished(record) => self.finish(&record),
             }

@@ -34,6 +34,9 @@ use std::{
     time::Duration,
 };
 
+/// What it answers for a proof.
+pub const PROOF: [u8; 192] = [7; 192];
+
 /// How it behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
@@ -183,7 +186,7 @@ fn pretend(task: &Task) -> io::Result<Output> {
             Output::Pc2(Pc2Output { registered_proof: proof, comm_r: [1; 32], comm_d: [2; 32] })
         }
         Task::C1(_) => Output::C1(opaque(&"rehearsed")),
-        Task::C2(_) => Output::C2(C2Output { proof: vec![7; 192] }),
+        Task::C2(_) => Output::C2(C2Output { proof: PROOF.to_vec() }),
         Task::Transfer(task) => {
             transfer(task).map_err(io::Error::other)?;
             Output::Transfer

@@ -1,4 +1,5 @@
-//! A worker against a manager and an executor that answer at once, with a crash at every step in turn.
+//! A worker against a manager and an executor that answer at once, with a crash at every step in turn. Lives from a seed, with
+//! everything that can go wrong at once, are in `tests/sim`.
 
 use super::*;
 use crate::runtime::{
@@ -474,85 +475,4 @@ fn a_store_that_failed_a_transfer_is_not_insisted_on() {
     bench.stages.refusals.lock().unwrap().insert("transfer", 1);
     assert!(matches!(bench.run(&mut bench.worker(&sealing()), 1000), Some(Step::Finished(_))));
     assert_eq!(bench.methods().iter().filter(|method| **method == "Venus.StoreReserveSpace").count(), 2);
-}
-
-/// Crashes, refusals and failing stages from a seed; how many seeds, `DAMOCLES_SIM_SEEDS` says.
-#[test]
-fn whatever_fails_and_whenever_it_crashes_every_sector_finishes_once() {
-    let seeds: u64 = std::env::var("DAMOCLES_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
-    let first: u64 = std::env::var("DAMOCLES_SIM_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + seeds {
-        let outcome = std::panic::catch_unwind(|| one_life(seed));
-        assert!(outcome.is_ok(), "replay with DAMOCLES_SIM_FIRST={seed} DAMOCLES_SIM_SEEDS=1");
-    }
-}
-
-fn one_life(seed: u64) {
-    use rand::{Rng, SeedableRng};
-    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
-    let bench = Bench::new();
-    let settings = Sealing { max_retries: 100, ..sealing() };
-    let mut worker = Some(bench.worker(&settings));
-    let mut finished = 0;
-    for _ in 0..40_000 {
-        if random.gen_bool(0.03) {
-            let stage = STAGES[random.gen_range(0..STAGES.len())];
-            bench.stages.refusals.lock().unwrap().insert(stage, random.gen_range(1..4));
-        }
-        if random.gen_bool(0.05) {
-            bench.script(METHODS[random.gen_range(0..METHODS.len())], vec![Err(lost_call(&mut random))]);
-        }
-        if random.gen_bool(0.04) {
-            let before = worker.take().expect("there is one").record().clone();
-            worker = Some(bench.worker(&settings));
-            let after = worker.as_ref().expect("just made").record();
-            assert_eq!(
-                (after.state, &after.seconds),
-                (before.state, &before.seconds),
-                "what was reached stays reached"
-            );
-        }
-        let worker = worker.as_mut().expect("there is one");
-        let done: Vec<_> = worker.record().seconds.keys().cloned().collect();
-        let c1_lost = worker.record().c1_digest.is_none();
-        match worker.step() {
-            Step::WaitUntil(until) => *bench.clock.0.lock().unwrap() = until,
-            Step::Finished(record) => {
-                assert_eq!(record.state, State::Finished);
-                finished += 1;
-                if finished == 2 {
-                    return;
-                }
-            }
-            Step::Paused(failure) => panic!("paused: {failure}"),
-            Step::Progressed | Step::WaitFor(_) => {}
-        }
-        if let Some(stage) = worker.stage_in_flight() {
-            assert!(!done.iter().any(|d| d == stage) || (stage == "c1" && c1_lost), "{stage} is done and begun again");
-        }
-    }
-    panic!("not finished in 40000 steps");
-}
-
-const METHODS: [&str; 11] = [
-    "Venus.StoreReserveSpace",
-    "Venus.SubmitPersistedEx",
-    "Venus.PollProofState",
-    "Venus.AllocateSector",
-    "Venus.AssignTicket",
-    "Venus.SubmitPreCommit",
-    "Venus.PollPreCommitState",
-    "Venus.WaitSeed",
-    "Venus.SubmitProof",
-    "Venus.ReportState",
-    "Venus.ReportFinalized",
-];
-
-fn lost_call(random: &mut impl rand::Rng) -> ManagerError {
-    let method = "Venus.Any";
-    if random.r#gen() {
-        ManagerError::Unreachable { method, reason: "cut off".into() }
-    } else {
-        ManagerError::Refused { method, code: 1, message: "not now".into() }
-    }
 }
