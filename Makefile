@@ -3,7 +3,7 @@
 #   make run          show this machine, plan a worker.toml for it, seal a sector with it
 #   make test         everything that must hold; the seconds of each phase are printed
 #   make test-fast    the part of it that needs no proof parameters
-#   make test-slow    the long ones: thousands of crashing workers by seed, 512 MiB sectors (an hour)
+#   make test-slow    the long ones: thousands of daemons by seed, kills at random, 512 MiB sectors (two hours)
 #   make fuzz         what reads strangers' text, a minute for each kind of text (needs g++; minutes to build the first time)
 #   make lint         formatting and clippy, warnings are errors
 #   make docs         the crate's documentation, private items too, warnings are errors

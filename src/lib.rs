@@ -53,7 +53,7 @@
 //! | --- | --- | --- |
 //! | `/proc`, `/sys` | `hwinfo`, `plan`, `daemon` | read, through hwloc and `sys::host`: topology, host name, `/sys/devices/system/node/*/cpulist` |
 //! | worker.toml (`-c`), machine.json (`--machine`), profile.toml (`--profile`) | `daemon`, `plan` | read |
-//! | LOCATION of each `[[sealing_thread]]` | `daemon` | `config.toml` read, if the operator put one there; `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
+//! | LOCATION of each `[[sealing_thread]]` | `daemon`, `store sealing-init` | `config.toml` read, if the operator put one there; `store.lock`, `journal`, `snapshot`, and one sector's `staged/`, `prepared/`, `sealed/`, `cache/`; it travels with the disk |
 //! | `sectorstore.json` in and below the folders of `worker.scan_persist_stores` | `daemon`, `manager` | read; each makes its folder a persistent store |
 //! | LOCATION of each `[[attached]]` and of each store found | `daemon` | `sealed/NAME` and `cache/NAME/`, each file first as `.FILE.partial`; nothing there is replaced or removed |
 //! | files of `[processors.static_tree_d]` | `daemon` | read, through a link in `prepared/` |

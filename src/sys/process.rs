@@ -25,6 +25,7 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
         prctl,
+        resource::{Resource, getrlimit, setrlimit},
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
@@ -216,6 +217,15 @@ fn keep_lock(path: &Path) -> Result<(), LaunchError> {
         .map_err(|errno| LaunchError::Call { doing: "hand the lock on", errno })?;
     std::mem::forget(lock);
     Ok(())
+}
+
+/// Lets this process open as many files as it may: a thousand stores take two each, and the usual limit is 1024. Says how many.
+pub fn raise_open_files() -> Result<u64, Errno> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
 }
 
 /// Waits for the end of a child without reaping it, so that its number stays its own until `reap`.

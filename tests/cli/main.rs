@@ -1,9 +1,10 @@
 //! The command line as a neighbour in a pipe: exit codes, streams, help, completions, manual pages.
 //!
 //! What a single command answers is tested with that command; here is what holds for all of them, and for
-//! the scripts behind `make`.
+//! the scripts behind `make`, and the commands that make stores.
 
 mod scripts;
+mod stores;
 
 use assert_cmd::Command;
 use std::process::Stdio;

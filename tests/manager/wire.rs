@@ -287,7 +287,8 @@ async fn a_body_has_an_end() {
     assert!(body.contains("-32600") && body.contains("1048576"), "{body}");
     let endless = "POST /rpc/v0 HTTP/1.1\r\nhost: m\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
         .to_owned()
-        + &format!("10000\r\n{}\r\n", " ".repeat(1 << 16)).repeat(17);
+        + &format!("10000\r\n{}\r\n", " ".repeat(1 << 16)).repeat(17)
+        + "0\r\n\r\n";
     assert_eq!(served.raw(endless.into_bytes()).await.0, "413 Payload Too Large");
     let most =
         format!(r#"{{"jsonrpc":"2.0","method":"Venus.StoreBasicInfo","params":["{}"],"id":1}}"#, "x".repeat(1_000_000));

@@ -11,6 +11,7 @@
 mod answers;
 mod fair;
 mod falls;
+mod helpers;
 mod place;
 mod rig;
 mod stop;

@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "runtime::sector",
     "runtime::stage",
     "runtime::limit",
+    "runtime::processor::ledger",
     "runtime::processor::protocol",
     "runtime::processor::restart",
 ];

@@ -5,13 +5,15 @@ pub mod hugepage_persist;
 pub mod hugepage_release;
 pub mod hugepage_status;
 pub mod hugepage_verify;
+mod init;
 mod say;
 mod which;
 
 use super::{Exit, Io};
+use crate::runtime::store::init::Kind;
 use anyhow::Result;
 
-/// Prepare what sealing needs on this host: hugepage files for PC1
+/// Prepare what sealing needs on this host: stores, hugepage files for PC1
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,6 +22,12 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Make the folders of sealing stores, each for one [[sealing_thread]]
+    #[command(name = "sealing-init", after_help = init::SEALING_EXAMPLES)]
+    Sealing(init::Args),
+    /// Make the folders of persistent stores, each for one [[attached]]
+    #[command(name = "file-init", after_help = init::FILE_EXAMPLES)]
+    Persistent(init::Args),
     #[command(name = "hugepage-file-init")]
     FileInit(hugepage_file_init::Args),
     #[command(name = "hugepage-status")]
@@ -35,6 +43,8 @@ enum Command {
 /// Runs the command.
 pub fn run(args: Args, io: &mut Io) -> Result<Exit> {
     match args.command {
+        Command::Sealing(args) => init::run(Kind::Sealing, &args, io),
+        Command::Persistent(args) => init::run(Kind::Persistent, &args, io),
         Command::FileInit(args) => hugepage_file_init::run(&args, io),
         Command::Status(args) => hugepage_status::run(&args, io),
         Command::Verify(args) => hugepage_verify::run(&args, io),

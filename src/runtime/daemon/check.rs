@@ -59,6 +59,20 @@ pub fn check(config: &WorkerConfig, options: &Options, host: Host) -> Findings {
     found
 }
 
+/// Helpers beside the stages: placed as processors are, but with a program of their own and without tasks.
+fn helpers(config: &WorkerConfig, host: Host, unpinned: &mut Findings, found: &mut Findings) {
+    for (index, helper) in config.processors.sealing_daemons.iter().enumerate() {
+        let key = format!("processors.sealing_daemons[{index}]");
+        if helper.bin.is_none() {
+            found.problem(format!("{key}: bin is missing: name the program that is to run beside the stages"));
+        }
+        if helper.concurrent.is_some() || !helper.locks.is_empty() {
+            found.warning(format!("{key}: concurrent and locks have no effect: it is given no tasks"));
+        }
+        child(&key, helper, host, unpinned, found);
+    }
+}
+
 fn processors(config: &WorkerConfig) -> impl Iterator<Item = (StageName, usize, &Processor)> {
     config.processors.stages.iter().flat_map(|(stage, processors)| {
         processors.iter().enumerate().map(|(index, processor)| (*stage, index, processor))
@@ -77,9 +91,6 @@ fn unsupported(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     {
         found.problem(error.to_string());
     }
-    if !config.processors.sealing_daemons.is_empty() {
-        found.problem("processors.sealing_daemons: not supported in this version; remove the tables".into());
-    }
 }
 
 /// What can be seen of processors without starting them.
@@ -91,21 +102,27 @@ fn processors_of(config: &WorkerConfig, options: &Options, host: Host, found: &m
             found.warning(format!("{key}: no plan of this version uses {name}: this processor is not started"));
             continue;
         }
-        if processor.cgroup.group_name.is_some() && processor.cgroup.cpuset.is_none() {
-            found.warning(format!("{key}.cgroup.group_name: without cgroup.cpuset no group is made"));
-        }
-        placement(&key, processor, host.machine, &mut unpinned);
-        if host.here {
-            groups(&key, processor, &mut unpinned);
-            program(&key, processor, found);
-        }
+        child(&key, processor, host, &mut unpinned, found);
     }
+    helpers(config, host, &mut unpinned, found);
     if options.allow_unpinned {
         found
             .warnings
             .extend(unpinned.problems.into_iter().map(|text| format!("{text}; passed over: --allow-unpinned")));
     } else {
         found.problems.extend(unpinned.problems);
+    }
+}
+
+/// Where a child is to run, and whether its program is there.
+fn child(key: &str, processor: &Processor, host: Host, unpinned: &mut Findings, found: &mut Findings) {
+    if processor.cgroup.group_name.is_some() && processor.cgroup.cpuset.is_none() {
+        found.warning(format!("{key}.cgroup.group_name: without cgroup.cpuset no group is made"));
+    }
+    placement(key, processor, host.machine, unpinned);
+    if host.here {
+        groups(key, processor, unpinned);
+        program(key, processor, found);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         pieces::{ENV_TOKEN, Fetch},
         processor::{
             Perform,
-            child::{Plan, Prepare},
+            child::{Plan, Prepare, Role},
             pool::Pool,
             protocol::{ENV_CPUSET, ENV_GROUP, ENV_NODE},
             restart::Pace,
@@ -74,6 +74,12 @@ fn started(processors: &Processors) -> impl Iterator<Item = (Stage, &Vec<Process
     processors.stages.iter().filter_map(|(name, list)| Some((stage_of(*name)?, list)))
 }
 
+/// Everything that is started: processors by stage, then the helpers beside them.
+fn children(processors: &Processors) -> impl Iterator<Item = (Role, &Vec<Processor>)> {
+    let helpers = Some((Role::Helper, &processors.sealing_daemons)).filter(|(_, list)| !list.is_empty());
+    started(processors).map(|(stage, list)| (Role::Stage(stage), list)).chain(helpers)
+}
+
 /// What a child's description needs beside its table.
 struct Here<'a> {
     /// Our own program.
@@ -89,26 +95,24 @@ struct Here<'a> {
 }
 
 /// A processor's child, without its temporary folder.
-fn describe(
-    here: &Here,
-    stage: Stage,
-    index: usize,
-    processor: &Processor,
-    lock: PathBuf,
-) -> Result<ChildSpec, String> {
+fn describe(here: &Here, role: Role, index: usize, processor: &Processor, lock: PathBuf) -> Result<ChildSpec, String> {
     let program = match &processor.bin {
         None => here.program.to_owned(),
         Some(bin) => process::find_program(bin, here.path.as_deref()).ok_or_else(|| no_program(bin))?,
     };
-    let own_args = || [vec!["processor".to_owned(), stage.to_string()], here.more_args.clone()].concat();
+    // A helper names its program (`check`), and takes no arguments that it is not told.
+    let own_args = || match role {
+        Role::Stage(stage) => [vec!["processor".to_owned(), stage.to_string()], here.more_args.clone()].concat(),
+        Role::Helper => Vec::new(),
+    };
     let mut env = processor.envs.clone();
-    if let (Stage::AddPieces, Some(token)) = (stage, here.piece_token) {
+    if let (Role::Stage(Stage::AddPieces), Some(token)) = (role, here.piece_token) {
         // As the field's daemon tells it, in the environment, which others than its user and root cannot read.
         env.entry(ENV_TOKEN.into()).or_insert_with(|| token.to_owned());
     }
     let mut cgroup = None;
     if let Some(cpus) = &processor.cgroup.cpuset {
-        let name = format!("{}/{SUB}{stage}-{}-{index}", group_of(processor), here.pid);
+        let name = format!("{}/{SUB}{role}-{}-{index}", group_of(processor), here.pid);
         env.insert(ENV_GROUP.into(), name.clone());
         env.insert(ENV_CPUSET.into(), cpus.to_string());
         cgroup = Some(name);
@@ -142,7 +146,7 @@ pub(super) fn no_program(bin: &Path) -> String {
 /// Every child that did not become ready; the others have been stopped again.
 pub fn start(processors: &Processors, piece_token: Option<&str>, options: &Options) -> Result<Pool, DaemonError> {
     let plans =
-        if started(processors).next().is_some() { plans(processors, piece_token, options)? } else { Vec::new() };
+        if children(processors).next().is_some() { plans(processors, piece_token, options)? } else { Vec::new() };
     let fetch = Fetch::new(piece_token.map(str::to_owned));
     let perform: Box<Perform> = match &options.rehearsal {
         None => Box::new(move |task| execute::perform(task, &fetch)),
@@ -167,16 +171,16 @@ fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) 
         piece_token,
     };
     let (mut plans, mut told) = (Vec::new(), Vec::new());
-    for (stage, list) in started(processors) {
+    for (role, list) in children(processors) {
         for (index, processor) in list.iter().enumerate() {
-            let name = format!("{stage}-{index}");
-            if stage == Stage::Pc1 {
+            let name = format!("{role}-{index}");
+            if role == Role::Stage(Stage::Pc1) {
                 told.push((name.clone(), scratch.numbers(&name)));
             }
-            let spec = describe(&here, stage, index, processor, scratch.lock(&name))
-                .map_err(|why| DaemonError::Program(format!("processors.{stage}[{index}].bin: {why}")))?;
+            let spec = describe(&here, role, index, processor, scratch.lock(&name))
+                .map_err(|why| DaemonError::Program(format!("processors.{role}[{index}].bin: {why}")))?;
             plans.push(Plan {
-                stage,
+                role,
                 index,
                 stable_wait: processor.stable_wait.0,
                 auto_restart: processor.auto_restart,
@@ -222,7 +226,7 @@ fn gpus(processor: &Processor) -> Option<String> {
 /// The hierarchy for cpusets, where one is asked for, swept of the groups of daemons that have ended. Where there is
 /// none, each start of a child says so.
 fn cpusets(processors: &Processors) -> Option<Cpusets> {
-    let asking = started(processors).flat_map(|(_, list)| list).filter(|one| one.cgroup.cpuset.is_some());
+    let asking = children(processors).flat_map(|(_, list)| list).filter(|one| one.cgroup.cpuset.is_some());
     let mut groups: Vec<_> = asking.map(group_of).collect();
     groups.sort_unstable();
     groups.dedup();
@@ -328,8 +332,16 @@ impl Prepare for Readier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{units::NodeId, worker_config::Cgroup};
-    use std::collections::BTreeMap;
+    use crate::{
+        runtime::limit::{Health, Limits},
+        units::NodeId,
+        worker_config::Cgroup,
+    };
+    use proptest::prelude::*;
+    use std::{
+        collections::BTreeMap,
+        time::{Duration, Instant},
+    };
 
     fn here(program: &Path) -> Here<'_> {
         Here { program, pid: 4711, allow_unpinned: false, more_args: Vec::new(), path: None, piece_token: None }
@@ -337,7 +349,13 @@ mod tests {
 
     #[test]
     fn a_bare_table_is_our_own_processor_where_the_daemon_is() {
-        let spec = describe(&here(Path::new("/bin/worker")), Stage::TreeD, 0, &Processor::default(), "/t/l".into());
+        let spec = describe(
+            &here(Path::new("/bin/worker")),
+            Role::Stage(Stage::TreeD),
+            0,
+            &Processor::default(),
+            "/t/l".into(),
+        );
         let expected = ChildSpec {
             program: "/bin/worker".into(),
             args: vec!["processor".into(), "tree_d".into()],
@@ -360,7 +378,8 @@ mod tests {
             inherit_envs: false,
             ..Processor::default()
         };
-        let spec = describe(&here(Path::new("/bin/worker")), Stage::Pc1, 2, &processor, "/t/l".into()).unwrap();
+        let spec =
+            describe(&here(Path::new("/bin/worker")), Role::Stage(Stage::Pc1), 2, &processor, "/t/l".into()).unwrap();
         let group = "rack/a/sub-pc1-4711-2";
         let pairs = [("A", "1"), ("VC_CG_CPUSET", "2-3"), ("VC_CG_NAME", group), ("VENUS_WORKER_NUMA_PREFERRED", "1")];
         let expected = ChildSpec {
@@ -383,7 +402,11 @@ mod tests {
     fn the_piece_token_goes_to_add_pieces_alone_and_the_operators_own_stays() {
         let here = Here { piece_token: Some("t0ken"), ..here(Path::new("/w")) };
         let token = |stage, processor: &Processor| {
-            describe(&here, stage, 0, processor, "/t/l".into()).unwrap().env.get("PIECE_FETCHER_TOKEN").cloned()
+            describe(&here, Role::Stage(stage), 0, processor, "/t/l".into())
+                .unwrap()
+                .env
+                .get("PIECE_FETCHER_TOKEN")
+                .cloned()
         };
         assert_eq!(token(Stage::AddPieces, &Processor::default()).as_deref(), Some("t0ken"));
         assert_eq!(token(Stage::Pc1, &Processor::default()), None);
@@ -397,10 +420,12 @@ mod tests {
             cgroup: Cgroup { group_name: None, cpuset: Some("0".parse().unwrap()) },
             ..Processor::default()
         };
-        let spec = describe(&here(Path::new("/w")), Stage::AddPieces, 0, &processor, "/t/l".into()).unwrap();
+        let spec =
+            describe(&here(Path::new("/w")), Role::Stage(Stage::AddPieces), 0, &processor, "/t/l".into()).unwrap();
         assert_eq!(spec.place.cgroup.as_deref(), Some("vc-worker/sub-add_pieces-4711-0"));
         let processor = Processor { bin: Some("/no/such".into()), ..Processor::default() };
-        let error = describe(&here(Path::new("/w")), Stage::Pc1, 0, &processor, "/t/l".into()).unwrap_err();
+        let error =
+            describe(&here(Path::new("/w")), Role::Stage(Stage::Pc1), 0, &processor, "/t/l".into()).unwrap_err();
         assert!(error.contains("\"/no/such\" is no program"), "{error}");
     }
 
@@ -412,6 +437,58 @@ mod tests {
             ["vc-worker/sub-pc1-x-0", "vc-worker/sub-pc1", "vc-worker/pc1-1-0", "sub-pc1-1-0", "vc-worker/sub-pc1-1-x"]
         {
             assert_eq!(pid_in(other), None, "{other}");
+        }
+    }
+
+    /// A table of processors as anybody may write it: locks in any order, of any capacity, limits and gaps.
+    fn any_processors() -> impl Strategy<Value = String> {
+        let names = || Just(vec!["a", "b", "c"]).prop_shuffle();
+        let processor = (names(), 0usize..=3, prop::option::of(1u32..4)).prop_map(|(names, count, concurrent)| {
+            let concurrent = concurrent.map_or(String::new(), |most| format!("concurrent = {most}\n"));
+            format!("locks = {:?}\n{concurrent}", &names[..count])
+        });
+        let stage = prop::sample::select(vec!["pc1", "pc2", "c2", "tree_d"]);
+        let tables = prop::collection::vec((stage, processor), 1..8);
+        (tables, prop::collection::vec(1u32..3, 3), 1u64..3, prop::option::of(1u32..3)).prop_map(
+            |(tables, locks, gap, most)| {
+                let most = most.map_or(String::new(), |most| format!("concurrent = {{ pc2 = {most} }}\n"));
+                let tables = tables.iter().map(|(stage, table)| format!("[[processors.{stage}]]\n{table}"));
+                format!(
+                    "[processors.ext_locks]\na = {}\nb = {}\nc = {}\n[processors.limitation]\nstaggered = {{ c2 = \"{gap}s\" }}\n{most}{}",
+                    locks[0], locks[1], locks[2], tables.collect::<String>()
+                )
+            },
+        )
+    }
+
+    proptest! {
+        /// Ten tasks of each stage, each holding its locks until it is done: all of them come to their end.
+        #[test]
+        fn no_configuration_can_deadlock(processors in any_processors()) {
+            let text = format!(
+                "sector_manager.rpc_client.addr = \"embedded\"\nsealing_thread = [{{ location = \"./s\" }}]\n\
+                 attached = [{{ location = \"./p\" }}]\n{processors}"
+            );
+            let loaded = crate::worker_config::parse(&text).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+            let rules = rules(&loaded.config.processors);
+            let mut limits = Limits::new(rules.clone());
+            for (stage, rooms) in &rules.processors {
+                (0..rooms.len()).for_each(|index| limits.set_health(*stage, index, Health::Up));
+            }
+            let mut now = Instant::now();
+            let stages = [Stage::Pc1, Stage::Pc2, Stage::C2, Stage::TreeD];
+            let mut waiting: Vec<_> = (0..10).flat_map(|_| stages).map(|stage| limits.queue(stage, now)).collect();
+            for _ in 0..200 {
+                let (granted, still) = waiting.into_iter().partition(|ticket| limits.granted(*ticket, now).is_some());
+                waiting = still;
+                let granted: Vec<_> = granted;
+                for ticket in &granted {
+                    limits.begin(*ticket, now);
+                }
+                now += Duration::from_secs(2);
+                granted.iter().for_each(|ticket| limits.leave(*ticket));
+            }
+            prop_assert!(waiting.is_empty(), "{} wait for ever with\n{processors}", waiting.len());
         }
     }
 

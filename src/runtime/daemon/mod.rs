@@ -41,7 +41,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    sys::service::watchdog,
+    sys::{process, service::watchdog},
     worker_config::{Sealing, WorkerConfig},
 };
 use heartbeat::Heart;
@@ -126,7 +126,7 @@ fn list(errors: &[super::processor::pool::StartError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 
-/// Asks a running daemon to stop in order.
+/// Asks a running daemon to stop in order, and wakes whoever rests.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
@@ -149,7 +149,9 @@ pub fn run(
     stop: &StopFlag,
     finished: &mut dyn FnMut(SectorReport),
 ) -> Result<Ending, DaemonError> {
-    check::missing_parameters(config).map_err(DaemonError::Parameters)?;
+    if options.rehearsal.is_none() {
+        check::missing_parameters(config).map_err(DaemonError::Parameters)?;
+    }
     check::unlooked_parameters(config, options).map_err(DaemonError::Parameters)?;
     let listeners = Listeners::take(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -158,6 +160,9 @@ pub fn run(
         .build()
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
+    if let Err(errno) = process::raise_open_files() {
+        warn!("the limit of open files stays as it is, which may be too few for many stores: {}", errno.desc());
+    }
     let stores = own_stores(config)?;
     let pool = Arc::new(children::start(&config.processors, config.sector_manager.piece_token.as_deref(), options)?);
     let parts = parts::build(config, options, &runtime, pool.clone())?;

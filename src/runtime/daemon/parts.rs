@@ -12,23 +12,21 @@ use crate::{
         pieces::{AskManager, Pieces, url_at},
         processor::Executor,
         stage::PieceFile,
-        worker::{Clock, Hooks, NoHooks, Parts, PersistentStore},
+        worker::{Clock, Hooks, NoHooks, Parts, PersistentStore, SteadyTime},
     },
     worker_config::{EmbeddedManager, RpcClient, WorkerConfig},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket},
     sync::Arc,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
-struct WallClock;
-
-impl Clock for WallClock {
+impl Clock for SteadyTime {
     fn now(&self) -> SystemTime {
-        SystemTime::now()
+        self.at(Instant::now())
     }
 }
 
@@ -63,7 +61,7 @@ pub(super) fn build(
         manager,
         executor,
         pieces: Arc::new(Pieces::new(config.worker.local_pieces_dirs.clone(), ask)),
-        clock: Arc::new(WallClock),
+        clock: Arc::new(SteadyTime::new(SystemTime::now(), Instant::now())),
         hooks,
         chain,
         instance: config.worker.name.clone().unwrap_or_else(|| own_ip(&config.sector_manager.rpc_client).to_string()),

@@ -22,7 +22,7 @@ use std::{
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tracing::{error, info, info_span, warn};
 
@@ -210,8 +210,7 @@ impl Thread {
                     rest = (rest * 2).min(REST_MAX);
                 }
                 Some(Step::WaitUntil(until)) => {
-                    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-                    self.board.rest(self.index, left.min(IDLE_MAX));
+                    self.board.rest(self.index, self.worker.left(until).min(IDLE_MAX));
                 }
                 Some(Step::Paused(failure)) => {
                     self.tell_paused(failure);

@@ -19,6 +19,9 @@
 //! - **No starvation.** Within a stage it is first come, first served. Between stages it is whose last turn is longest
 //!   ago. A stage whose turn it is and that lacks a lock has the free locks of one processor *promised* to it: those
 //!   whose turn comes later do not get them. So a stage waits at most for what is running and one turn of each other.
+//! - **Start gaps lie between tasks, not between seats.** A seat may be kept for a while before its task begins (a ticket
+//!   is asked for), so a stage with a gap has one seat at a time in which nothing has begun, and the gap counts from the
+//!   beginning of the last task.
 //!
 //! `now` is an argument; a pass over the queues happens only when something has changed or a start gap has ended, so
 //! that a thousand waiting threads may ask as often as they like.
@@ -103,6 +106,8 @@ struct Line {
     processors: Vec<Desk>,
     waiting: VecDeque<Ticket>,
     running: u32,
+    /// Of those, seats in which no task has begun.
+    idle: u32,
     last_start: Option<Instant>,
     last_turn: u64,
     /// The processor whose free locks are kept for the first in the line.
@@ -174,15 +179,18 @@ impl Limits {
         }
     }
 
-    /// The task begins in its seat; nothing is said where the seat is not granted (any more).
-    pub fn begin(&mut self, ticket: Ticket) -> Option<Place> {
-        match &mut self.seats.get_mut(&ticket)?.state {
-            SeatState::Granted { place, begun, .. } => {
-                *begun = true;
-                Some(*place)
-            }
-            SeatState::Waiting => None,
+    /// The task begins in its seat at `now`; nothing is said where the seat is not granted (any more).
+    pub fn begin(&mut self, ticket: Ticket, now: Instant) -> Option<Place> {
+        let seat = self.seats.get_mut(&ticket)?;
+        let SeatState::Granted { place, begun, .. } = &mut seat.state else { return None };
+        let line = self.lines.get_mut(&seat.stage).expect("a seat is in its stage's line");
+        if !std::mem::replace(begun, true) {
+            line.idle -= 1;
+            line.last_start = Some(now);
+            // Who waits for the gap waits from now on.
+            self.changed = true;
         }
+        Some(*place)
     }
 
     /// Gives a seat back, or leaves the queue.
@@ -190,7 +198,7 @@ impl Limits {
         let Some(seat) = self.seats.remove(&ticket) else { return };
         self.changed = true;
         match seat.state {
-            SeatState::Granted { place, .. } => self.free(seat.stage, place),
+            SeatState::Granted { place, begun, .. } => self.free(seat.stage, place, begun),
             SeatState::Waiting => {
                 let line = self.lines.get_mut(&seat.stage).expect("a ticket is in its stage's line");
                 if line.waiting.front() == Some(&ticket) {
@@ -214,7 +222,7 @@ impl Limits {
             line.promised = None;
         }
         for ticket in self.not_begun_at(stage, processor) {
-            self.free(stage, Place::Processor(processor));
+            self.free(stage, Place::Processor(processor), false);
             self.seats.get_mut(&ticket).expect("just found").state = SeatState::Waiting;
             self.lines.entry(stage).or_default().waiting.push_front(ticket);
         }
@@ -236,9 +244,10 @@ impl Limits {
         tickets
     }
 
-    fn free(&mut self, stage: Stage, place: Place) {
+    fn free(&mut self, stage: Stage, place: Place, begun: bool) {
         let line = self.lines.get_mut(&stage).expect("a seat is in its stage's line");
         line.running -= 1;
+        line.idle -= u32::from(!begun);
         if let Place::Processor(index) = place {
             let desk = &mut line.processors[index];
             desk.running -= 1;
@@ -291,6 +300,9 @@ impl Limits {
         if line.most.is_some_and(|most| line.running >= most) {
             return Verdict::Nothing;
         }
+        if !line.gap.is_zero() && line.idle > 0 {
+            return Verdict::Nothing;
+        }
         if let Some(until) = line.last_start.map(|last| last + line.gap).filter(|until| now < *until) {
             self.wake = Some(self.wake.map_or(until, |wake| wake.min(until)));
             return Verdict::Nothing;
@@ -328,7 +340,7 @@ impl Limits {
         let line = self.lines.get_mut(&stage).expect("it has a line");
         let ticket = line.waiting.pop_front().expect("it has somebody waiting");
         line.running += 1;
-        line.last_start = Some(now);
+        line.idle += 1;
         line.last_turn = self.turns;
         line.promised = None;
         if let Place::Processor(index) = place {

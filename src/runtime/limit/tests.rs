@@ -50,9 +50,23 @@ fn starts_keep_their_distance() {
     let mut limits = limits(Rules { staggered: BTreeMap::from([(Pc1, gap)]), ..Rules::default() });
     let now = Instant::now();
     let (a, b) = (limits.queue(Pc1, now), limits.queue(Pc1, now));
+    let second = Duration::from_secs(1);
     assert!(limits.granted(a, now).is_some());
-    assert!(limits.granted(b, now + gap - Duration::from_secs(1)).is_none());
-    assert_eq!(limits.granted(b, now + gap), Some((Place::Daemon, gap)), "and tells how long it took");
+    assert!(limits.granted(b, now + gap).is_none(), "nothing has begun yet");
+    limits.begin(a, now + gap);
+    assert!(limits.granted(b, now + 2 * gap - second).is_none());
+    assert_eq!(limits.granted(b, now + 2 * gap), Some((Place::Daemon, 2 * gap)), "and tells how long it took");
+}
+
+#[test]
+fn a_seat_that_is_given_back_unused_is_no_start() {
+    let gap = Duration::from_secs(300);
+    let mut limits = limits(Rules { staggered: BTreeMap::from([(Pc1, gap)]), ..Rules::default() });
+    let now = Instant::now();
+    let (a, b) = (limits.queue(Pc1, now), limits.queue(Pc1, now));
+    assert!(limits.granted(a, now).is_some() && limits.granted(b, now).is_none());
+    limits.leave(a);
+    assert!(limits.granted(b, now).is_some());
 }
 
 #[test]
@@ -89,9 +103,9 @@ fn a_processor_that_goes_down_returns_who_has_not_begun_to_the_front() {
     let [a, b, c, d] = [(); 4].map(|()| limits.queue(Pc2, now));
     assert_eq!(place(&mut limits, a, now), Some(Place::Processor(0)));
     assert_eq!(place(&mut limits, c, now), Some(Place::Processor(0)));
-    assert_eq!(limits.begin(a), Some(Place::Processor(0)));
+    assert_eq!(limits.begin(a, now), Some(Place::Processor(0)));
     limits.set_health(Pc2, 0, Health::Down);
-    assert_eq!(limits.begin(c), None, "it waits again");
+    assert_eq!(limits.begin(c, now), None, "it waits again");
     limits.leave(b);
     assert_eq!(place(&mut limits, d, now), None);
     assert_eq!(place(&mut limits, c, now), Some(Place::Processor(1)), "before who came later");
@@ -246,7 +260,7 @@ proptest! {
         let mut look = |limits: &mut Limits, waiting: &mut BTreeMap<Ticket, Stage>, granted: &mut BTreeMap<_, _>, now: Instant| {
             for (ticket, stage) in waiting.clone() {
                 let Some((place, _)) = limits.granted(ticket, now) else { continue };
-                limits.begin(ticket);
+                limits.begin(ticket, now);
                 if let (Some(gap), Some(last)) = (rules.staggered.get(&stage), last.get(&stage)) {
                     prop_assert!(now.duration_since(*last) >= *gap);
                 }

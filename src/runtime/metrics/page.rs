@@ -111,7 +111,7 @@ mod tests {
             record::stage_ended(Stage::Pc1, true, 7 * second);
             record::queue_waited(Stage::Pc2, second);
             record::failed(Level::Temporary, State::TicketAssigned);
-            record::child_restarts(Stage::C2, 1);
+            record::child_restarts(Stage::C2.name(), 1);
             record::transferred(4096);
             record::sector_ended(State::Finished);
             let away = ManagerError::Unreachable { method: "Venus.WaitSeed", reason: "away".into() };

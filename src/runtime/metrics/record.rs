@@ -31,8 +31,8 @@ pub fn failed(level: Level, state: State) {
 }
 
 /// A child fell and will be started again.
-pub fn child_restarts(stage: Stage, index: usize) {
-    counter!(CHILD_RESTARTS, "stage" => stage.name(), "child" => index.to_string()).increment(1);
+pub fn child_restarts(role: &'static str, index: usize) {
+    counter!(CHILD_RESTARTS, "stage" => role, "child" => index.to_string()).increment(1);
 }
 
 /// So many bytes of a sector lie in a persistent store.

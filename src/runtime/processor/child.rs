@@ -23,6 +23,7 @@ use crate::{
 use nix::sys::signal::Signal;
 use std::{
     collections::HashMap,
+    fmt,
     io::{self, BufRead, BufReader, Read, Write},
     path::PathBuf,
     process::{Child as Process, ChildStderr, ChildStdin, ChildStdout},
@@ -52,12 +53,45 @@ pub trait Prepare: Send + Sync {
     fn end(&self);
 }
 
+/// What a child is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It takes tasks of this stage.
+    Stage(Stage),
+    /// It runs beside the stages (`sealing_daemons`) and takes none.
+    Helper,
+}
+
+impl Role {
+    /// Whether a line says that a child is ready. Helpers of the field are processors too, each of a stage of its own.
+    fn is_ready(self, line: &[u8]) -> bool {
+        match self {
+            Self::Stage(stage) => protocol::is_ready(line, stage),
+            Self::Helper => line.trim_ascii().ends_with(b" processor ready"),
+        }
+    }
+
+    /// The name of its tables in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stage(stage) => stage.name(),
+            Self::Helper => "sealing_daemons",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// What is known of a child before it is there.
 pub struct Plan {
-    pub stage: Stage,
+    pub role: Role,
     /// Counted from 0 in the order of the configuration.
     pub index: usize,
-    /// How long it may take to say that it is ready.
+    /// How long it may take to say that it is ready; a helper that has lived so long is ready without a word.
     pub stable_wait: Duration,
     pub auto_restart: bool,
     pub pace: Pace,
@@ -117,7 +151,7 @@ impl<K: Copy + Send + 'static> Child<K> {
         let state = Mutex::new(State { stopping: false, pid: None, link: None, lives: 0 });
         let shared = Arc::new(Shared { plan, events, state, wake: Condvar::new() });
         let (first, outcome) = mpsc::channel();
-        let name = format!("{}-{}", shared.plan.stage, shared.plan.index);
+        let name = format!("{}-{}", shared.plan.role, shared.plan.index);
         let supervised = shared.clone();
         let thread = thread::Builder::new().name(name).spawn(move || supervised.supervise(first));
         let supervisor = Mutex::new(Some(thread.expect("threads can be made")));
@@ -158,6 +192,11 @@ impl<K: Copy + Send + 'static> Child<K> {
         }
     }
 
+    /// Whether the child runs beside the stages.
+    pub fn is_helper(&self) -> bool {
+        self.shared.plan.role == Role::Helper
+    }
+
     /// Whether the child works on something.
     pub fn is_busy(&self) -> bool {
         self.shared.state().link.as_ref().is_some_and(|link| !link.in_flight.is_empty())
@@ -187,11 +226,16 @@ impl<K: Copy + Send + 'static> Shared<K> {
     }
 
     fn name(&self) -> String {
-        format!("{}[{}]", self.plan.stage, self.plan.index)
+        format!("{}[{}]", self.plan.role, self.plan.index)
     }
 
     fn fail(&self, key: K, reason: String) {
-        self.events.ended(key, Err(StageError { stage: self.plan.stage, reason, permanent: false }));
+        self.end(key, Err(reason));
+    }
+
+    fn end(&self, key: K, result: Result<Output, String>) {
+        let Role::Stage(stage) = self.plan.role else { unreachable!("a helper has no tasks") };
+        self.events.ended(key, result.map_err(|reason| StageError { stage, reason, permanent: false }));
     }
 
     /// Life after life, until it is stopped or must not be started again.
@@ -221,7 +265,7 @@ impl<K: Copy + Send + 'static> Shared<K> {
                 warn!(processor = self.name(), "{why}; auto_restart = false: it is not started again");
                 return;
             }
-            metrics::child_restarts(self.plan.stage, self.plan.index);
+            metrics::child_restarts(self.plan.role.name(), self.plan.index);
             let pause = restarts.pause(began.elapsed());
             warn!(processor = self.name(), "{why}; started again in {} s", pause.as_secs_f32());
             if self.rest(pause) {
@@ -262,7 +306,7 @@ impl<K: Copy + Send + 'static> Shared<K> {
         let last_words = self.hear_talk(process.stderr.take().expect("piped"), pid);
         let (news, heard) = mpsc::channel();
         self.hear_answers(process.stdout.take().expect("piped"), pid, news);
-        let ready = if stopping { Err("stopped".to_owned()) } else { self.become_ready(&heard) };
+        let ready = if stopping { Err("stopped".to_owned()) } else { self.become_ready(pid, &heard) };
         match &ready {
             Ok(()) => {
                 self.link_up(stdin, pid, spec);
@@ -292,14 +336,22 @@ impl<K: Copy + Send + 'static> Shared<K> {
         }
     }
 
-    fn become_ready(&self, heard: &Receiver<News>) -> Result<(), String> {
+    fn become_ready(&self, pid: u32, heard: &Receiver<News>) -> Result<(), String> {
         let wait = self.plan.stable_wait;
-        let line = protocol::ready_line(self.plan.stage);
-        match heard.recv_timeout(wait) {
-            Ok(News::Ready) => Ok(()),
-            Ok(News::Closed) | Err(RecvTimeoutError::Disconnected) => Err("the child ended before it was ready".into()),
-            Err(RecvTimeoutError::Timeout) => {
+        let until = Instant::now() + wait;
+        match (heard.recv_timeout(wait), self.plan.role) {
+            (Ok(News::Ready), _) => Ok(()),
+            (Err(RecvTimeoutError::Timeout), Role::Stage(stage)) => {
+                let line = protocol::ready_line(stage);
                 Err(format!("the child did not say {line:?} within {} s (stable_wait)", wait.as_secs_f32()))
+            }
+            (_, Role::Stage(_)) => Err("the child ended before it was ready".into()),
+            // It said nothing, or has no more to say: a server that lives on is ready.
+            (_, Role::Helper) => {
+                while !process::has_ended(pid) && Instant::now() < until {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                if process::has_ended(pid) { Err("the child ended before it was ready".into()) } else { Ok(()) }
             }
         }
     }
@@ -344,14 +396,13 @@ impl<K: Copy + Send + 'static> Shared<K> {
         thread::spawn(move || {
             let mut ready = false;
             let ended = each_line(stdout, &mut |line, whole| {
-                if !ready && protocol::is_ready(line, shared.plan.stage) {
+                if !ready && shared.plan.role.is_ready(line) {
                     ready = true;
                     let _ = news.send(News::Ready);
                     return;
                 }
-                match if whole { protocol::heard(line) } else { protocol::Heard::Stray } {
-                    protocol::Heard::Answer { id, result } if shared.state().lives == life => {
-                        let stage = shared.plan.stage;
+                match (shared.plan.role, if whole { protocol::heard(line) } else { protocol::Heard::Stray }) {
+                    (Role::Stage(stage), protocol::Heard::Answer { id, result }) if shared.state().lives == life => {
                         shared.answered(id, result.and_then(|output| protocol::output(stage, &output)));
                     }
                     _ => info!(processor = shared.name(), pid, "stray output: {}", told(line)),
@@ -360,8 +411,8 @@ impl<K: Copy + Send + 'static> Shared<K> {
             if let Err(error) = ended {
                 warn!(processor = shared.name(), pid, "its output cannot be read: {error}");
             }
-            // A child that lives on without a voice can answer nothing.
-            if shared.state().lives == life && shared.state().pid == Some(pid) {
+            // A child that lives on without a voice can answer nothing; of a helper no answers are asked.
+            if shared.plan.role != Role::Helper && shared.state().lives == life && shared.state().pid == Some(pid) {
                 shared.silence(pid);
             }
             let _ = news.send(News::Closed);
@@ -389,7 +440,7 @@ impl<K: Copy + Send + 'static> Shared<K> {
         let shared = self.clone();
         let (last, last_words) = mpsc::channel();
         thread::spawn(move || {
-            let (stage, child) = (shared.plan.stage, shared.plan.index);
+            let (stage, child) = (shared.plan.role, shared.plan.index);
             let mut said = String::new();
             let ended = each_line(stderr, &mut |line, _| {
                 said = told(line);
@@ -405,12 +456,8 @@ impl<K: Copy + Send + 'static> Shared<K> {
 
     fn answered(&self, id: u64, result: Result<Output, String>) {
         let key = self.state().link.as_mut().and_then(|link| link.in_flight.remove(&id));
-        let stage = self.plan.stage;
         match key {
-            Some(key) => {
-                let result = result.map_err(|reason| StageError { stage, reason, permanent: false });
-                self.events.ended(key, result);
-            }
+            Some(key) => self.end(key, result),
             None => warn!(processor = self.name(), id, "an answer that nobody waits for is passed over"),
         }
     }

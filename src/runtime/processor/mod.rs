@@ -5,13 +5,14 @@
 //! ```text
 //! worker ─ queue, granted?, start, poll ─► pool ─┬─ in the daemon: a thread per task, `Perform`
 //!                                          │     └─ child ═ pipes ═ serve: our processor, or anybody's
-//!                          limit (who, where, when)          └─ `Perform`, or rehearse (it pretends)
+//!                         ledger (who, where, when)          └─ `Perform`, or rehearse (it pretends)
 //! ```
 //!
-//! `protocol` is what goes through the pipes, `restart` how long a fallen child stays down, both pure; `scratch` are the
-//! children's temporary folders.
+//! `protocol` is what goes through the pipes, `restart` how long a fallen child stays down, `ledger` what the pool counts, all
+//! pure; `scratch` are the children's temporary folders.
 
 pub mod child;
+pub mod ledger;
 pub mod pool;
 pub mod protocol;
 pub mod rehearse;
@@ -108,7 +109,7 @@ pub fn perform_guarded(perform: &Perform, task: Task) -> Result<Output, Flaw> {
 }
 
 /// A place in the queue of a stage, later a slot of it, later the task that runs in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u64);
 
 /// How a task ended, and how long it ran.

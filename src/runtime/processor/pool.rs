@@ -1,7 +1,7 @@
 //! The executor: everything that may do stage work in this daemon, under the limits of the configuration.
 //!
 //! ```text
-//! queue ─► Limits ─► seat ─ start ─┬─ in the daemon: a thread per task
+//! queue ─► Ledger ─► seat ─ start ─┬─ in the daemon: a thread per task
 //!                      ▲           └─ child n of the stage: a line in its pipe
 //!                      └──────────────── end: the seat is free, the worker polls what came of it
 //! ```
@@ -11,17 +11,18 @@
 
 use super::{
     End, Executor, Output, Perform, Slot, StageError, Task,
-    child::{Child, Events, Plan},
+    child::{Child, Events, Plan, Role},
+    ledger::{Ledger, Site, Start},
     perform_guarded,
 };
 use crate::runtime::{
-    limit::{Health, Limits, Place, Rules, Ticket},
+    limit::{Health, Rules},
     metrics,
     stage::Stage,
 };
 use nix::sys::signal::Signal;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -41,31 +42,20 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 /// The daemon's executor.
 pub struct Pool {
     shared: Arc<Shared>,
-    children: BTreeMap<(Stage, usize), Child<Slot>>,
+    children: BTreeMap<(Role, usize), Child<Slot>>,
     stopped: AtomicBool,
 }
 
 struct Shared {
     perform: Box<Perform>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    limits: Limits,
-    tasks: HashMap<Slot, Running>,
-}
-
-enum Running {
-    Since(Instant),
-    Ended(End),
+    ledger: Mutex<Ledger>,
 }
 
 /// A processor that could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("processors.{stage}[{index}]: {why}")]
+#[error("processors.{role}[{index}]: {why}")]
 pub struct StartError {
-    pub stage: Stage,
+    pub role: Role,
     pub index: usize,
     pub why: String,
 }
@@ -73,7 +63,7 @@ pub struct StartError {
 /// Where the children's news go.
 struct News {
     shared: Arc<Shared>,
-    stage: Stage,
+    role: Role,
     index: usize,
 }
 
@@ -81,22 +71,21 @@ impl Pool {
     /// Starts every child and waits until all are ready. With one that is not, the others are stopped again, and each
     /// that failed is told. Stages without processors are carried out with `perform`.
     pub fn start(rules: Rules, perform: Box<Perform>, plans: Vec<Plan>) -> Result<Self, Vec<StartError>> {
-        let state = Mutex::new(State { limits: Limits::new(rules), ..State::default() });
-        let shared = Arc::new(Shared { perform, state });
+        let shared = Arc::new(Shared { perform, ledger: Mutex::new(Ledger::new(rules)) });
         let (mut children, mut outcomes) = (BTreeMap::new(), Vec::new());
         for plan in plans {
-            let (stage, index) = (plan.stage, plan.index);
-            let news = News { shared: shared.clone(), stage, index };
+            let (role, index) = (plan.role, plan.index);
+            let news = News { shared: shared.clone(), role, index };
             let (child, outcome) = Child::start(plan, Box::new(news));
-            children.insert((stage, index), child);
-            outcomes.push((stage, index, outcome));
+            children.insert((role, index), child);
+            outcomes.push((role, index, outcome));
         }
         let pool = Self { shared, children, stopped: AtomicBool::new(false) };
         let failed: Vec<_> = outcomes
             .into_iter()
-            .filter_map(|(stage, index, outcome)| {
+            .filter_map(|(role, index, outcome)| {
                 let outcome = outcome.recv().unwrap_or_else(|_| Err("its supervisor ended".into()));
-                outcome.err().map(|why| StartError { stage, index, why })
+                outcome.err().map(|why| StartError { role, index, why })
             })
             .collect();
         if failed.is_empty() {
@@ -106,39 +95,45 @@ impl Pool {
         Err(failed)
     }
 
-    /// Stops the children in order: no more requests; SIGTERM for who works on, or stays; SIGKILL. Returns when none is
-    /// left, or after a bound.
+    /// Stops the children in order: no more requests; SIGTERM for who works on, or stays; SIGKILL. Helpers end when no stage
+    /// can need them any more. Returns when none is left, or after a bound.
     pub fn stop(&self) {
         if self.stopped.swap(true, Ordering::SeqCst) {
             return;
         }
-        let children = || self.children.values();
-        children().for_each(Child::close);
-        // The daemon has waited as long as it wanted to: what is in flight is done again after the next start.
-        children().filter(|child| child.is_busy()).for_each(|child| child.signal(Signal::SIGTERM));
-        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            if self.ended_within(STOP_STEP) {
-                break;
-            }
-            children().filter(|child| !child.has_ended()).for_each(|child| child.signal(signal));
-        }
-        if self.ended_within(KILL_PATIENCE) {
-            children().for_each(Child::join);
-        } else {
-            warn!("children that were killed have not ended: they hang in the kernel, on a disk perhaps");
-        }
+        let (helpers, stages): (Vec<_>, Vec<_>) = self.children.values().partition(|child| child.is_helper());
+        stop_all(&stages);
+        stop_all(&helpers);
     }
+}
 
-    fn ended_within(&self, patience: Duration) -> bool {
-        let until = Instant::now() + patience;
-        while !self.children.values().all(Child::has_ended) {
-            if Instant::now() >= until {
-                return false;
-            }
-            thread::sleep(Duration::from_millis(5));
+fn stop_all(children: &[&Child<Slot>]) {
+    children.iter().for_each(|child| child.close());
+    // The daemon has waited as long as it wanted to: what is in flight is done again after the next start.
+    let waits_for_nothing = |child: &&&Child<Slot>| child.is_busy() || child.is_helper();
+    children.iter().filter(waits_for_nothing).for_each(|child| child.signal(Signal::SIGTERM));
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        if ended_within(children, STOP_STEP) {
+            break;
         }
-        true
+        children.iter().filter(|child| !child.has_ended()).for_each(|child| child.signal(signal));
     }
+    if ended_within(children, KILL_PATIENCE) {
+        children.iter().for_each(|child| child.join());
+    } else {
+        warn!("children that were killed have not ended: they hang in the kernel, on a disk perhaps");
+    }
+}
+
+fn ended_within(children: &[&Child<Slot>], patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    while !children.iter().all(|child| child.has_ended()) {
+        if Instant::now() >= until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 impl Drop for Pool {
@@ -149,68 +144,42 @@ impl Drop for Pool {
 
 impl Executor for Pool {
     fn queue(&self, stage: Stage) -> Slot {
-        Slot(self.shared.state().limits.queue(stage, Instant::now()).0)
+        self.shared.ledger().queue(stage, Instant::now())
     }
 
     fn granted(&self, slot: Slot) -> bool {
-        self.shared.state().limits.granted(Ticket(slot.0), Instant::now()).is_some()
+        self.shared.ledger().granted(slot, Instant::now())
     }
 
     fn start(&self, slot: Slot, task: Task) {
-        let now = Instant::now();
         let stage = task.stage();
-        let (place, waited) = {
-            let mut state = self.shared.state();
-            let waited = state.limits.granted(Ticket(slot.0), now).map(|(_, waited)| waited).unwrap_or_default();
-            // Asked for and granted, unless the processor has gone down since: then the task falls with it.
-            let place = state.limits.begin(Ticket(slot.0));
-            state.tasks.insert(slot, Running::Since(now));
-            (place, waited)
-        };
+        let Start { site, waited } = self.shared.ledger().start(slot, stage, Instant::now());
         metrics::queue_waited(stage, waited);
         if waited >= LONG_WAIT {
             info!(%stage, seconds = waited.as_secs_f32(), "waited for a slot");
         }
-        match place {
-            Some(Place::Daemon) => self.shared.clone().perform(slot, task),
-            Some(Place::Processor(index)) => {
+        match site {
+            Some(Site::Daemon) => self.shared.clone().perform(slot, task),
+            Some(Site::Child(index)) => {
                 debug!(%stage, child = index, slot = slot.0, "task");
-                self.children[&(stage, index)].submit(slot, task);
+                self.children[&(Role::Stage(stage), index)].submit(slot, task);
             }
-            Some(Place::Nowhere) => {
-                let reason = "all its processors have ended, and none has auto_restart: restart the daemon".to_owned();
-                self.shared.ended(slot, Err(StageError { stage, reason, permanent: false }));
-            }
-            None => {
-                let reason = "its processor ended before the task could begin".to_owned();
-                self.shared.ended(slot, Err(StageError { stage, reason, permanent: false }));
-            }
+            None => {}
         }
     }
 
     fn poll(&self, slot: Slot) -> Option<End> {
-        let mut state = self.shared.state();
-        match state.tasks.remove(&slot).expect("a slot is polled from its start until its end, and only then") {
-            Running::Ended(end) => Some(end),
-            since => {
-                state.tasks.insert(slot, since);
-                None
-            }
-        }
+        self.shared.ledger().poll(slot)
     }
 
     fn give_up(&self, slot: Slot) {
-        let mut state = self.shared.state();
-        // What runs goes on; only its end frees the seat.
-        if !state.tasks.contains_key(&slot) {
-            state.limits.leave(Ticket(slot.0));
-        }
+        self.shared.ledger().give_up(slot);
     }
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn perform(self: Arc<Self>, slot: Slot, task: Task) {
@@ -228,25 +197,25 @@ impl Shared {
     }
 
     fn ended(&self, slot: Slot, result: Result<Output, StageError>) {
-        let mut state = self.state();
-        state.limits.leave(Ticket(slot.0));
-        if let Some(running) = state.tasks.get_mut(&slot)
-            && let Running::Since(since) = running
-        {
-            let ran = since.elapsed();
-            *running = Running::Ended((result, ran));
+        self.ledger().ended(slot, result, Instant::now());
+    }
+}
+
+impl News {
+    fn is(&self, health: Health) {
+        if let Role::Stage(stage) = self.role {
+            self.shared.ledger().set_health(stage, self.index, health);
         }
     }
 }
 
 impl Events<Slot> for News {
     fn up(&self) {
-        self.shared.state().limits.set_health(self.stage, self.index, Health::Up);
+        self.is(Health::Up);
     }
 
     fn down(&self, gone: bool) {
-        let health = if gone { Health::Gone } else { Health::Down };
-        self.shared.state().limits.set_health(self.stage, self.index, health);
+        self.is(if gone { Health::Gone } else { Health::Down });
     }
 
     fn ended(&self, slot: Slot, result: Result<Output, StageError>) {

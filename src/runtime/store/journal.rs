@@ -147,8 +147,9 @@ impl Journal {
     pub(super) fn compact(&mut self, record: &Record) -> Result<(), JournalError> {
         let line = seal_line(&Snapshot { seq: self.seq, record: record.clone() });
         durable::write_atomic(&self.root.join("snapshot"), &line)?;
-        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(self.io("cutting"))?;
-        self.end = 0;
+        self.file.set_len(0).map_err(self.io("cutting"))?;
+        (self.end, self.ragged) = (0, false);
+        self.file.sync_all().map_err(self.io("cutting"))?;
         metrics::snapshot_written();
         Ok(())
     }

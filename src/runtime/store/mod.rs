@@ -12,6 +12,7 @@
 //! torn by a crash is dropped, a line that is damaged anywhere else stops the store with its place.
 
 mod files;
+pub mod init;
 mod journal;
 pub mod scan;
 pub mod transfer;
@@ -34,6 +35,9 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+/// The folders of a sealing store.
+const FOLDERS: [&str; 4] = ["staged", "prepared", "sealed", "cache"];
 
 /// An owned sealing store.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ impl Store {
         // Absolute: the library writes the cache folder's path into pc1's answer.
         let root = &fs::canonicalize(root).map_err(io("resolving the path"))?;
         let lock = lock(root)?;
-        for folder in ["staged", "prepared", "sealed", "cache"] {
+        for folder in FOLDERS {
             durable::make_folder(&root.join(folder))?;
         }
         let (journal, record, notes) = Journal::open(root, sealing)?;
@@ -102,8 +106,11 @@ impl Store {
             self.journal.append(&event)?;
         }
         self.record = next;
-        if matches!(event, Event::Dropped) {
-            self.journal.compact(&self.record)?;
+        if matches!(event, Event::Dropped)
+            && let Err(error) = self.journal.compact(&self.record)
+        {
+            // The sector is over and on the disk as such; a journal that is longer than it need be harms nobody.
+            tracing::warn!(store = %self.root.display(), "the journal is cut with the next sector: {error}");
         }
         Ok(())
     }

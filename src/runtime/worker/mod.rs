@@ -23,13 +23,38 @@ use super::{
     store::{Store, StoreError},
 };
 use crate::{units::SectorSize, worker_config::Sealing};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 use tracing::{info, warn};
 
 /// What time it is, as an argument.
 pub trait Clock: Send + Sync {
-    /// The wall clock.
+    /// The time of day as this process counts it: see `SteadyTime`.
     fn now(&self) -> SystemTime;
+}
+
+/// The time of day when a process began, and from there on only what really passes. An administrator or NTP that sets
+/// the host's clock back by a day must not make sectors wait for a day, and one that sets it forward cut no wait short.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyTime {
+    began: SystemTime,
+    at: Instant,
+}
+
+impl SteadyTime {
+    /// A process that begins at `began`, which is `at` on the clock that is never set.
+    pub fn new(began: SystemTime, at: Instant) -> Self {
+        Self { began, at }
+    }
+
+    /// The time of day at `now`.
+    pub fn at(&self, now: Instant) -> SystemTime {
+        self.began + now.saturating_duration_since(self.at)
+    }
 }
 
 /// Places where a crash can be made to happen. The shipped daemon does nothing there.
@@ -138,6 +163,11 @@ impl Worker {
     /// The store's folder.
     pub fn location(&self) -> &std::path::Path {
         self.store.root()
+    }
+
+    /// How long it is until `until`, which a step has named.
+    pub fn left(&self, until: SystemTime) -> Duration {
+        until.duration_since(self.parts.clock.now()).unwrap_or_default()
     }
 
     /// The persistent stores that sectors go to.
