@@ -55,7 +55,7 @@ impl Daemon {
         let threads: String =
             (0..threads).map(|nth| format!("[[sealing_thread]]\nlocation = \"./sealing/{nth}\"\n")).collect();
         let config = format!(
-            "sector_manager.rpc_client.addr = \"embedded\"\nsector_manager.embedded.path = \"./manager\"\n\
+            "worker.rpc_server = {{ host = \"127.0.0.1\", port = 0 }}\nsector_manager.rpc_client.addr = \"embedded\"\nsector_manager.embedded.path = \"./manager\"\n\
              sector_manager.embedded.proof_type = \"StackedDrg2KiBV1_1\"\nsector_manager.embedded.epoch = \"5ms\"\n\
              [sealing]\n{sealing}\n[[attached]]\nname = \"persist\"\nlocation = \"./persist\"\n{threads}"
         );

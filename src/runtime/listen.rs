@@ -6,7 +6,7 @@
 use axum::{
     Router,
     extract::{Request, connect_info::Connected},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     serve::{IncomingStream, Listener},
@@ -65,6 +65,14 @@ pub struct Bound {
     listener: TcpListener,
     /// With the port that the system chose, where it was asked to.
     pub address: SocketAddr,
+}
+
+/// What proxies add and web pages send.
+const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "via", "origin"];
+
+/// Whether a proxy or a web page stands between a caller and us, so that he is not who connected.
+pub fn is_passed_on(headers: &HeaderMap) -> bool {
+    PASSED_ON.iter().any(|name| headers.contains_key(*name))
 }
 
 /// Takes `host:port`, which stands at `key`.

@@ -7,11 +7,13 @@
 //!
 //! A child has nobody who asks it, and its daemon is not its parent alone: so it writes where `DAMOCLES_PC1_NUMBERS` says, and
 //! the daemon reads. Tasks are told apart by their place (0, 1, …) in a process and not by their sector, so that the
-//! number of series stays small; the sector is a value. docs/pc1.md has the names.
+//! number of series stays small; the sector is a value. `metrics` has the names.
 
-use super::sdr::{memory::Place, progress::Progress};
+use super::{
+    metrics::Gauges,
+    sdr::{memory::Place, progress::Progress},
+};
 use crate::units::NodeId;
-use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -29,7 +31,7 @@ pub const WRITE_EVERY: Duration = Duration::from_secs(5);
 const IN_DAEMON: &str = "daemon";
 
 /// Where room for layers may be, as a label.
-const KINDS: [&str; 4] = ["hugepages", "hugepages_of_another_node", "anonymous_for_want_of_hugepages", "anonymous"];
+pub const KINDS: [&str; 4] = ["hugepages", "hugepages_of_another_node", "anonymous_for_want_of_hugepages", "anonymous"];
 
 /// Everything that a process tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -184,53 +186,6 @@ pub fn read(file: &Path) -> Option<Numbers> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
-/// The numbers of one processor (`pc1-0`) as gauges and counters of this process, whoever installed the recorder.
-pub struct Gauges {
-    processor: String,
-    last: Numbers,
-}
-
-impl Gauges {
-    /// Of a processor that has told nothing yet.
-    pub fn of(processor: &str) -> Self {
-        Self { processor: processor.to_owned(), last: Numbers::default() }
-    }
-
-    /// Shows these numbers. A place without a task is all zeros; what is counted goes on where a child begins anew.
-    pub fn show(&mut self, numbers: &Numbers) {
-        let label = || ("processor", self.processor.clone());
-        for place in 0..numbers.tasks.len().max(self.last.tasks.len()) {
-            let task = numbers.tasks.get(place).cloned().flatten().unwrap_or_default();
-            let labels = [label(), ("task", place.to_string())];
-            gauge!("damocles_pc1_sector", &labels).set(task.sector as f64);
-            gauge!("damocles_pc1_layer", &labels).set(f64::from(task.layer));
-            gauge!("damocles_pc1_layers", &labels).set(f64::from(task.layers));
-            gauge!("damocles_pc1_layer_part", &labels).set(task.layer_part);
-            gauge!("damocles_pc1_nodes_per_second", &labels).set(task.nodes_per_second);
-            gauge!("damocles_pc1_seconds_left", &labels).set(task.seconds_left);
-        }
-        let hashed = since(self.last.layers_hashed, numbers.layers_hashed);
-        counter!("damocles_pc1_layers_hashed_total", &[label()]).increment(hashed);
-        for kind in KINDS {
-            let count = |of: &Numbers| of.buffers.get(kind).copied().unwrap_or_default();
-            let labels = [label(), ("memory", kind.to_owned())];
-            counter!("damocles_pc1_buffers_total", &labels).increment(since(count(&self.last), count(numbers)));
-        }
-        for node in self.last.hugepage_files.keys().chain(numbers.hugepage_files.keys()) {
-            let count = numbers.hugepage_files.get(node).copied().unwrap_or_default();
-            gauge!("damocles_pc1_hugepage_files", &[label(), ("node", node.to_string())]).set(count as f64);
-        }
-        let places = numbers.tasks.len().max(self.last.tasks.len());
-        self.last = numbers.clone();
-        self.last.tasks.resize(places, None);
-    }
-}
-
-/// What was counted since the last look; a count that is lower began anew.
-fn since(last: u64, now: u64) -> u64 {
-    now.checked_sub(last).unwrap_or(now)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,53 +217,5 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the file");
         fs::write(&file, "{torn").unwrap();
         assert_eq!(read(&file), None);
-    }
-
-    #[test]
-    fn every_number_becomes_a_gauge_under_its_documented_name() {
-        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        let handle = recorder.handle();
-        let task = TaskNumbers {
-            sector: 7,
-            layer: 3,
-            layers: 11,
-            layer_part: 0.25,
-            nodes_per_second: 1e6,
-            seconds_left: 60.0,
-        };
-        let mut numbers = Numbers {
-            tasks: vec![None, Some(task)],
-            layers_hashed: 5,
-            buffers: BTreeMap::from([("hugepages".to_owned(), 2)]),
-            hugepage_files: BTreeMap::from([(1, 4)]),
-        };
-        let mut gauges = Gauges::of("pc1-0");
-        let mut show = |numbers: &Numbers| metrics::with_local_recorder(&recorder, || gauges.show(numbers));
-        show(&numbers);
-        let text = handle.render();
-        for line in [
-            r#"damocles_pc1_sector{processor="pc1-0",task="1"} 7"#,
-            r#"damocles_pc1_layer{processor="pc1-0",task="1"} 3"#,
-            r#"damocles_pc1_layers{processor="pc1-0",task="1"} 11"#,
-            r#"damocles_pc1_layer_part{processor="pc1-0",task="1"} 0.25"#,
-            r#"damocles_pc1_nodes_per_second{processor="pc1-0",task="1"} 1000000"#,
-            r#"damocles_pc1_seconds_left{processor="pc1-0",task="1"} 60"#,
-            r#"damocles_pc1_layers_hashed_total{processor="pc1-0"} 5"#,
-            r#"damocles_pc1_buffers_total{processor="pc1-0",memory="hugepages"} 2"#,
-            r#"damocles_pc1_hugepage_files{processor="pc1-0",node="1"} 4"#,
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-        // The child ended, and the next one hashed two layers.
-        (numbers.tasks, numbers.layers_hashed) = (vec![], 2);
-        show(&Numbers::default());
-        show(&numbers);
-        show(&numbers);
-        let later = handle.render();
-        assert!(later.contains(r#"damocles_pc1_sector{processor="pc1-0",task="1"} 0"#), "{later}");
-        assert!(later.contains(r#"damocles_pc1_layers_hashed_total{processor="pc1-0"} 7"#), "{later}");
-        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pc1.md")).unwrap();
-        let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split('{').next());
-        names.filter(|name| !name.is_empty()).for_each(|name| assert!(page.contains(&format!("`{name}`")), "{name}"));
     }
 }

@@ -74,10 +74,21 @@ impl Token {
         blake2b_simd::blake2b(self.0.as_bytes()) == blake2b_simd::blake2b(sent.as_bytes())
     }
 
+    /// Whether the value of an `Authorization` header carries this token.
+    pub fn is_sent(&self, authorization: &str) -> bool {
+        bearer(authorization).is_some_and(|sent| self.is(sent))
+    }
+
     /// The secret itself, for the header that carries it.
     pub fn secret(&self) -> &str {
         &self.0
     }
+}
+
+/// The token of `Bearer TOKEN`.
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 impl fmt::Debug for Token {
@@ -108,6 +119,13 @@ mod tests {
         assert!(token.is(SECRET));
         assert!(!token.is("") && !token.is(&SECRET[1..]) && !token.is(&format!("{SECRET} ")));
         assert_eq!(format!("{token:?}"), "Token(…)");
+    }
+
+    #[test]
+    fn a_header_carries_it_as_bearer_and_in_no_other_way() {
+        let token = Token::parse(SECRET).unwrap();
+        assert!(token.is_sent(&format!("Bearer {SECRET}")) && token.is_sent(&format!("bearer  {SECRET} ")));
+        assert!(!token.is_sent(SECRET) && !token.is_sent(&format!("Basic {SECRET}")) && !token.is_sent("Bearer "));
     }
 
     #[test]

@@ -143,9 +143,9 @@ fn serve(bench: &Bench, token: &str) -> Manager {
 fn remote_bench(piece_token: &str, more: &str) -> (Bench, Manager) {
     let bench = Bench::new(PROOF);
     pieces(&bench);
-    let manager = serve(&bench, "the-right-token");
+    let manager = serve(&bench, "the-very-right-token");
     let config = format!(
-        "[sector_manager]\nrpc_client.addr = \"{}\"\npiece_token = \"{piece_token}\"\n\n[sealing]\nenable_deals = true\n\
+        "worker.rpc_server = {{ host = \"127.0.0.1\", port = 0 }}\n[sector_manager]\nrpc_client.addr = \"{}\"\npiece_token = \"{piece_token}\"\n\n[sealing]\nenable_deals = true\n\
          seal_interval = \"100ms\"\nrecover_interval = \"10ms\"\nrpc_polling_interval = \"50ms\"\nmax_retries = 2\n\n\
          [[sealing_thread]]\nlocation = \"./sealing/0\"\n\n[[attached]]\nname = \"persist\"\nlocation = \"./persist\"\n{more}",
         manager.1
@@ -157,14 +157,14 @@ fn remote_bench(piece_token: &str, more: &str) -> (Bench, Manager) {
 #[test]
 fn pieces_come_over_http_into_the_daemon_and_into_a_child_and_no_log_holds_the_token() {
     for more in ["", "\n[[processors.add_pieces]]\n"] {
-        let (bench, _manager) = remote_bench("the-right-token", more);
+        let (bench, _manager) = remote_bench("the-very-right-token", more);
         let log = fs::File::create(bench.path("log")).unwrap();
         let mut daemon = bench.daemon(&["--sectors", "1", "--json", "--rehearse", "sleep=1ms"]);
         let output = daemon.env("RUST_LOG", "debug").stderr(log).output().unwrap();
         let log = fs::read_to_string(bench.path("log")).unwrap();
         assert!(output.status.success(), "{}\n{log}", said(&output));
         assert_eq!(reports(&output)[0]["starts"]["add_pieces"], 1, "{log}");
-        assert!(!log.contains("the-right-token"), "{log}");
+        assert!(!log.contains("the-very-right-token"), "{log}");
     }
 }
 

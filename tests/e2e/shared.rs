@@ -53,7 +53,8 @@ fn two_daemons_on_one_served_manager_finish_sectors_of_their_own() {
     let config = config.replace("addr = \"embedded\"", &format!("addr = \"{}\"", manager.1));
     for (name, more) in [("a", ""), ("b", "verify_after_pc2 = true")] {
         let text = config.replace("./sealing/0", &format!("./sealing/{name}"));
-        let text = text.replace("[sealing]", &format!("[worker]\nname = \"{name}\"\n[sealing]\n{more}"));
+        let text = text.replace("[worker]\n", &format!("[worker]\nname = \"{name}\"\n"));
+        let text = text.replace("[sealing]\n", &format!("[sealing]\n{more}\n"));
         fs::write(bench.path(format!("{name}.toml")), text).unwrap();
     }
     let daemon = |name: &str| {

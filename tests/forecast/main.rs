@@ -54,7 +54,10 @@ fn plan(dir: &Path) {
     let target = format!("{}B/day", (possible * 24.0 * 2048.0 * 0.999) as u64);
     let planned = plan(&target, &[]);
     assert!(planned.status.success());
-    fs::write(dir.join("worker.toml"), planned.stdout).unwrap();
+    // On any port: the usual one may be another worker's.
+    let planned = String::from_utf8(planned.stdout).unwrap();
+    let config = planned.replacen("[worker]\n", "[worker]\nrpc_server = { host = \"127.0.0.1\", port = 0 }\n", 1);
+    fs::write(dir.join("worker.toml"), config).unwrap();
 }
 
 /// Sectors an hour: 5 %, expected, 95 %.

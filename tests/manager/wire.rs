@@ -5,7 +5,7 @@ use damocles_worker::{
     runtime::manager::{
         Answer, Call, Manager, ManagerError,
         remote::Remote,
-        served::{access::Access, router, serve, token::Token},
+        served::{access::Access, router, serve},
         wire::*,
     },
     units::{SealProof, SectorSize},
@@ -46,7 +46,7 @@ impl Served {
         let stub = Arc::new(Stub { reply: Mutex::new(Ok(Answer::Done)), asked: Mutex::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let access = Access::new(token.map(|text| Token::new(text).unwrap()));
+        let access = Access::new(token.map(|text| Token::parse(text).unwrap()));
         tokio::spawn(serve(listener, router(stub.clone(), access), std::future::pending()));
         Self { address, stub }
     }
@@ -301,7 +301,7 @@ async fn from_elsewhere_a_change_needs_the_token_and_a_look_does_not() {
     let change = format!(r#"{{"jsonrpc":"2.0","method":"Venus.AssignTicket","params":[{ID}],"id":1}}"#);
     let look = r#"{"jsonrpc":"2.0","method":"Venus.StoreBasicInfo","params":["one"],"id":1}"#;
     let ticket = Answer::AssignTicket(Ticket { ticket: Randomness([1; 32]), epoch: 1 });
-    for token in [None, Some("secret-token")] {
+    for token in [None, Some("a-secret-token-for-tests")] {
         let served = Served::start(token).await;
         served.reply(Ok(ticket.clone()));
         assert_eq!(served.post("", &change).await.0, "200 OK", "this host needs none");
@@ -311,7 +311,7 @@ async fn from_elsewhere_a_change_needs_the_token_and_a_look_does_not() {
             assert_eq!(status, "401 Unauthorized", "{elsewhere}");
             assert!(body.contains("-32001") && !body.contains("secret"), "{body}");
             assert_eq!(served.asked(), [], "{elsewhere}");
-            let with_token = format!("{elsewhere}authorization: Bearer secret-token\r\n");
+            let with_token = format!("{elsewhere}authorization: Bearer a-secret-token-for-tests\r\n");
             let (status, ..) = served.post(&with_token, &change).await;
             assert_eq!(status == "200 OK", token.is_some(), "{elsewhere}");
             served.reply(Ok(Answer::StoreBasicInfo(None)));
@@ -319,13 +319,13 @@ async fn from_elsewhere_a_change_needs_the_token_and_a_look_does_not() {
             served.reply(Ok(ticket.clone()));
         }
     }
-    let served = Served::start(Some("secret-token")).await;
+    let served = Served::start(Some("a-secret-token-for-tests")).await;
     assert_eq!(served.post("authorization: Bearer other-token\r\n", look).await.0, "401 Unauthorized");
 }
 
 #[tokio::test]
 async fn a_worker_learns_why_it_was_refused() {
-    let served = Served::start(Some("secret-token")).await;
+    let served = Served::start(Some("a-secret-token-for-tests")).await;
     let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer other-token".to_owned())]);
     let remote = Remote::new(&format!("http://{}", served.address), &headers).unwrap();
     let error = remote.call(Call::AssignTicket(SECTOR)).await.unwrap_err();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt};
 
 fn token(rig: &Rig, mode: u32) {
-    rig.write("token", "secret-token\n");
+    rig.write("token", "a-secret-token-for-tests\n");
     fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -18,7 +18,7 @@ fn what_it_is_told_is_judged_before_anything_is_made() {
         ("", 2, "no store: finished sectors have nowhere to go"),
         ("--attach persist=./persist", 0, "is not there yet; the manager will make it"),
         ("--attach persist=./token", 2, "is not a folder"),
-        ("--attach a=./a --token-file token", 2, "has mode 644: others may read it; run chmod 600"),
+        ("--attach a=./a --token-file token", 2, "others may read or write it (mode 0644): chmod 600"),
         ("--attach a=./a --token-file none", 2, "token file none: "),
         ("--attach a=./a --listen 0.0.0.0:0", 0, "without a token file"),
         ("--attach a=./a --miner 9223372036854775808", 2, "is no actor id"),

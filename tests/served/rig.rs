@@ -72,6 +72,7 @@ impl Rig {
 [worker]
 name = "{name}"
 ping_interval = "50ms"
+rpc_server = {{ host = "127.0.0.1", port = 0 }}
 
 [sector_manager]
 rpc_client.addr = "http://{manager}"

@@ -40,6 +40,8 @@ impl Rig {
         let tables: String = STAGES.iter().map(|stage| format!("[[processors.{stage}]]\n{}\n", table(stage))).collect();
         let config = format!(
             r#"
+[worker]
+rpc_server = {{ host = "127.0.0.1", port = 0 }}
 [sector_manager]
 rpc_client.addr = "embedded"
 [sector_manager.embedded]

@@ -11,6 +11,7 @@ use super::{DaemonError, Options, execute};
 use crate::{
     runtime::{
         limit::{Room, Rules},
+        metrics::Gauges,
         pc1_numbers,
         pieces::{ENV_TOKEN, Fetch},
         processor::{
@@ -206,7 +207,7 @@ fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) 
 /// Shows what pc1's children tell, for as long as there are children. One that has ended tells nothing more: its places
 /// are shown empty.
 fn show_numbers(told: &[(String, PathBuf)], alive: &Weak<Scratch>) {
-    let mut gauges: Vec<_> = told.iter().map(|(name, _)| pc1_numbers::Gauges::of(name)).collect();
+    let mut gauges: Vec<_> = told.iter().map(|(name, _)| Gauges::of(name)).collect();
     // Counted and never held: the folder goes with the last child and not with this thread.
     while alive.strong_count() > 0 {
         for ((_, file), gauges) in told.iter().zip(&mut gauges) {

@@ -9,11 +9,12 @@ use crate::{
     runtime::{
         manager::{
             embedded::{self, Embedded, EmbeddedOptions},
-            served::{self, access::Access, token::Token},
+            served::{self, access::Access},
         },
         proofs,
         store::scan,
     },
+    sys::token::Token,
     worker_config::ManagerConfig,
 };
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub fn check_manager(config: &ManagerConfig) -> Findings {
     match &config.served.token_file {
         Some(path) => {
             if let Err(error) = Token::read(path) {
-                found.problem(error.to_string());
+                found.problem(format!("token file {error}"));
             }
         }
         None if !listen.ip().to_canonical().is_loopback() => found.warning(format!(
@@ -99,7 +100,7 @@ pub fn serve_manager(
     listening: &mut dyn FnMut(Listening),
 ) -> Result<(), DaemonError> {
     let token = config.served.token_file.as_deref().map(Token::read).transpose();
-    let token = token.map_err(|error| DaemonError::Manager(error.to_string()))?;
+    let token = token.map_err(|error| DaemonError::Manager(format!("token file {error}")))?;
     let stores = stores::attach(&config.attached, &config.scan_persist_stores, true, Some(config.embedded.miner))?;
     let options = EmbeddedOptions { attached: stores::for_manager(&stores), ..options(config, rehearsal) };
     let runtime = tokio::runtime::Builder::new_multi_thread()

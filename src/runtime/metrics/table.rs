@@ -42,6 +42,15 @@ pub const MANAGER_CALL_DURATION: &str = "damocles_worker_manager_call_duration_s
 pub const JOURNAL_WRITES: &str = "damocles_worker_journal_writes_total";
 pub const RELOADS: &str = "damocles_worker_config_reloads_total";
 pub const RPC_CALLS: &str = "damocles_worker_rpc_calls_total";
+pub const PC1_SECTOR: &str = "damocles_worker_pc1_sector";
+pub const PC1_LAYER: &str = "damocles_worker_pc1_layer";
+pub const PC1_LAYERS: &str = "damocles_worker_pc1_layers";
+pub const PC1_LAYER_PART: &str = "damocles_worker_pc1_layer_part";
+pub const PC1_NODES_PER_SECOND: &str = "damocles_worker_pc1_nodes_per_second";
+pub const PC1_SECONDS_LEFT: &str = "damocles_worker_pc1_seconds_left";
+pub const PC1_LAYERS_HASHED: &str = "damocles_worker_pc1_layers_hashed_total";
+pub const PC1_BUFFERS: &str = "damocles_worker_pc1_buffers_total";
+pub const PC1_HUGEPAGE_FILES: &str = "damocles_worker_pc1_hugepage_files";
 
 /// All of them.
 pub const TABLE: &[Metric] = &[
@@ -69,6 +78,25 @@ pub const TABLE: &[Metric] = &[
     metric(JOURNAL_WRITES, Kind::Counter, &["kind"], "writes that were synced to a store: event, snapshot"),
     metric(RELOADS, Kind::Counter, &["outcome"], "config.toml of a store: taken, removed, broken"),
     metric(RPC_CALLS, Kind::Counter, &["method", "outcome"], "calls of the worker's own RPC: ok, error"),
+    metric(PC1_SECTOR, Kind::Gauge, &["processor", "task"], "the number of the sector that a pc1 task hashes"),
+    metric(PC1_LAYER, Kind::Gauge, &["processor", "task"], "the layer in work, from 1"),
+    metric(PC1_LAYERS, Kind::Gauge, &["processor", "task"], "how many layers it will be"),
+    metric(PC1_LAYER_PART, Kind::Gauge, &["processor", "task"], "the part of that layer that is done, from 0 to 1"),
+    metric(PC1_NODES_PER_SECOND, Kind::Gauge, &["processor", "task"], "nodes hashed a second since the layer began"),
+    metric(PC1_SECONDS_LEFT, Kind::Gauge, &["processor", "task"], "seconds until the last layer, at that rate"),
+    metric(PC1_LAYERS_HASHED, Kind::Counter, &["processor"], "layers finished since the daemon began"),
+    metric(
+        PC1_BUFFERS,
+        Kind::Counter,
+        &["processor", "memory"],
+        "rooms for a layer that were taken, by where they lie",
+    ),
+    metric(
+        PC1_HUGEPAGE_FILES,
+        Kind::Gauge,
+        &["processor", "node"],
+        "hugepage files that could be used when the processor began",
+    ),
 ];
 
 const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Metric {

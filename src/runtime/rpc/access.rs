@@ -1,6 +1,6 @@
 //! Who is calling, and what he may do. Pure.
 
-use crate::sys::token::Token;
+use crate::sys::token::{Token, bearer};
 use std::net::IpAddr;
 
 /// A caller, as far as it matters.
@@ -16,22 +16,16 @@ pub(super) enum Caller {
     Mistaken,
 }
 
-/// Who calls from `peer` with this `Authorization` header.
-pub(super) fn caller(peer: IpAddr, authorization: Option<&str>, token: Option<&Token>) -> Caller {
-    if peer.to_canonical().is_loopback() {
+/// Who calls from `peer` with this `Authorization` header. What a proxy passed on comes from elsewhere.
+pub(super) fn caller(peer: IpAddr, passed_on: bool, authorization: Option<&str>, token: Option<&Token>) -> Caller {
+    if peer.to_canonical().is_loopback() && !passed_on {
         return Caller::Here;
     }
-    match (bearer(authorization), token) {
+    match (authorization.and_then(bearer), token) {
         (Some(sent), Some(token)) if token.is(sent) => Caller::Known,
         (Some(_), _) => Caller::Mistaken,
         (None, _) => Caller::Stranger,
     }
-}
-
-/// The token of `Authorization: Bearer TOKEN`.
-fn bearer(authorization: Option<&str>) -> Option<&str> {
-    let (scheme, token) = authorization?.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 impl Caller {
@@ -59,7 +53,7 @@ mod tests {
     }
 
     fn who(peer: &str, authorization: Option<&str>) -> Caller {
-        caller(peer.parse().unwrap(), authorization, Some(&token()))
+        caller(peer.parse().unwrap(), false, authorization, Some(&token()))
     }
 
     #[test]
@@ -68,6 +62,13 @@ mod tests {
             assert_eq!(who(peer, None), Caller::Here, "{peer}");
             assert_eq!(who(peer, Some("Bearer wrong")), Caller::Here, "{peer}");
         }
+    }
+
+    #[test]
+    fn what_a_proxy_on_this_host_passed_on_is_a_strangers() {
+        let here = "127.0.0.1".parse().unwrap();
+        assert_eq!(caller(here, true, None, Some(&token())), Caller::Stranger);
+        assert_eq!(caller(here, true, Some("Bearer 0123456789abcdef0123"), Some(&token())), Caller::Known);
     }
 
     #[test]
@@ -83,8 +84,12 @@ mod tests {
             }
         }
         let peer = "192.0.2.1".parse().unwrap();
-        assert_eq!(caller(peer, Some("Bearer "), None), Caller::Stranger);
-        assert_eq!(caller(peer, Some("Bearer x"), None), Caller::Mistaken, "without a token of ours none is right");
+        assert_eq!(caller(peer, false, Some("Bearer "), None), Caller::Stranger);
+        assert_eq!(
+            caller(peer, false, Some("Bearer x"), None),
+            Caller::Mistaken,
+            "without a token of ours none is right"
+        );
     }
 
     #[test]

@@ -6,7 +6,11 @@ use super::{
     methods,
 };
 use crate::{
-    runtime::{control::Board, listen::Peer, metrics},
+    runtime::{
+        control::Board,
+        listen::{Peer, is_passed_on},
+        metrics,
+    },
     sys::token::Token,
 };
 use axum::{
@@ -51,7 +55,7 @@ async fn answer(
     if !text(header::CONTENT_TYPE).is_some_and(is_json) {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json\n").into_response();
     }
-    let caller = access::caller(peer.ip(), text(header::AUTHORIZATION), service.token.as_ref());
+    let caller = access::caller(peer.ip(), is_passed_on(&headers), text(header::AUTHORIZATION), service.token.as_ref());
     let json = match jsonrpc::read(&body) {
         Body::One(request) => respond(&service, caller, request).await.map(|one| serde_json::to_string(&one)),
         Body::Batch(requests) => {

@@ -9,8 +9,7 @@
 //! A wrong token is refused wherever it comes from. A request that says that it was passed on (a proxy's header), or that
 //! a web page made it (Origin), came from elsewhere, whatever the address is.
 
-use super::token::Token;
-use crate::runtime::manager::Call;
+use crate::{runtime::manager::Call, sys::token::Token};
 use std::net::IpAddr;
 
 /// The rule of one listener.
@@ -86,7 +85,7 @@ impl Access {
 
     /// Whether the token that the caller brought is ours; none brought, or none to compare with: nothing to say.
     fn token_of(&self, caller: Caller) -> Option<bool> {
-        Some(self.token.as_ref()?.is(caller.authorization?))
+        Some(self.token.as_ref()?.is_sent(caller.authorization?))
     }
 }
 
@@ -124,7 +123,7 @@ mod tests {
     }
 
     fn with_token() -> Access {
-        Access::new(Some(Token::new("secret-token").unwrap()))
+        Access::new(Some(Token::parse("a-secret-token-for-tests").unwrap()))
     }
 
     #[test]
@@ -138,15 +137,21 @@ mod tests {
                 assert!(access.may_call(caller(elsewhere, None), &CHANGE).is_err(), "{elsewhere}");
             }
         }
-        let good = Some("Bearer secret-token");
+        let good = Some("Bearer a-secret-token-for-tests");
         assert_eq!(with_token().may_call(caller("10.0.0.7", good), &CHANGE), Ok(()));
         assert!(Access::default().may_call(caller("10.0.0.7", good), &CHANGE).is_err());
     }
 
     #[test]
     fn a_wrong_token_is_refused_even_where_none_is_needed() {
-        for wrong in ["Bearer secret-toke", "Bearer secret-token2", "Bearer ", "secret-token", "Basic secret-token", ""]
-        {
+        for wrong in [
+            "Bearer secret-toke",
+            "Bearer a-secret-token-for-tests2",
+            "Bearer ",
+            "a-secret-token-for-tests",
+            "Basic a-secret-token-for-tests",
+            "",
+        ] {
             for address in ["127.0.0.1", "10.0.0.7"] {
                 assert!(with_token().may_call(caller(address, Some(wrong)), &READ).is_err(), "{wrong:?}");
             }
@@ -159,7 +164,7 @@ mod tests {
     fn what_was_passed_on_comes_from_elsewhere() {
         let passed_on = |authorization| Caller { passed_on: true, ..caller("127.0.0.1", authorization) };
         assert!(with_token().may_call(passed_on(None), &CHANGE).is_err());
-        assert_eq!(with_token().may_call(passed_on(Some("Bearer secret-token")), &CHANGE), Ok(()));
+        assert_eq!(with_token().may_call(passed_on(Some("Bearer a-secret-token-for-tests")), &CHANGE), Ok(()));
         assert_eq!(with_token().may_call(passed_on(None), &READ), Ok(()));
     }
 }

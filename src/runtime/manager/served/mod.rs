@@ -9,7 +9,6 @@
 //! | `rpc` | calls out of bodies, bodies out of answers (pure) |
 //! | `access` | who may ask what (pure) |
 //! | `pieces` | the data of deals |
-//! | `token` | the token's file |
 //!
 //! A call that was begun is carried to its end, whether or not its caller still listens: every call is safe to repeat.
 //! A manager that cannot answer now is told by HTTP 503 without JSON-RPC, which a worker takes as what it is: away.
@@ -17,9 +16,9 @@
 pub mod access;
 pub mod pieces;
 mod rpc;
-pub mod token;
 
 use super::Manager;
+use crate::runtime::listen;
 use access::{Access, Caller};
 use axum::{
     Router,
@@ -41,8 +40,6 @@ const BODY_BYTES_READ: usize = 2 << 20;
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Calls that are carried out at once; more are told to come again.
 const CALLS_AT_ONCE_MAX: usize = 256;
-/// What proxies add and web pages send: the caller is not who connected.
-const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "via", "origin"];
 
 struct Served<M> {
     manager: Arc<M>,
@@ -121,7 +118,7 @@ async fn carry_out<M: Manager>(manager: Arc<M>, Asked { id, call }: Asked) -> Re
 pub fn caller(from: SocketAddr, headers: &HeaderMap) -> Caller<'_> {
     Caller {
         address: from.ip(),
-        passed_on: PASSED_ON.iter().any(|name| headers.contains_key(*name)),
+        passed_on: listen::is_passed_on(headers),
         // What is no text is no token.
         authorization: headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default()),
     }

@@ -121,7 +121,7 @@ impl HttpBody for FileBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{manager::served::token::Token, pieces::Fetch};
+    use crate::{runtime::pieces::Fetch, sys::token::Token};
     use std::io::Read;
 
     const CID: PieceCid = PieceCid([7; 32]);
@@ -129,7 +129,7 @@ mod tests {
     /// A manager that has one piece, until the runtime goes.
     fn serving(token: Option<&str>, file: PathBuf) -> (tokio::runtime::Runtime, String) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let access = Access::new(token.map(|token| Token::new(token).unwrap()));
+        let access = Access::new(token.map(|token| Token::parse(token).unwrap()));
         let routes = router(Box::new(move |cid| (cid == CID).then(|| file.clone())), Arc::new(access));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let base = format!("http://{}/piecestore", listener.local_addr().unwrap());
@@ -167,9 +167,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("piece");
         std::fs::write(&file, "data").unwrap();
-        let (runtime, base) = serving(Some("the-right-one"), file);
+        let (runtime, base) = serving(Some("the-very-right-one"), file);
         let url = format!("{base}/{CID}");
-        assert!(Fetch::new(Some("the-right-one".into())).open(&url, 4).is_ok());
+        assert!(Fetch::new(Some("the-very-right-one".into())).open(&url, 4).is_ok());
         let wrong = refused(&url, Some("another-one"));
         assert!(wrong.contains("401") && !wrong.contains("another-one"), "{wrong}");
         // As a proxy would pass it on: from another host, without a token.
