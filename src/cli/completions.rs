@@ -105,10 +105,10 @@ mod tests {
     fn every_shell_gets_a_script_that_knows_the_binary_and_its_commands() {
         for shell in Shell::value_variants() {
             let worker = String::from_utf8(script::<WorkerCli>(*shell)).unwrap();
-            assert!(worker.contains("damocles-worker") && worker.contains("daemon"), "{shell}");
+            assert!(worker.contains("damocles-worker") && worker.contains("sealing-init"), "{shell}");
             let util = String::from_utf8(script::<UtilCli>(*shell)).unwrap();
             assert!(util.contains("damocles-worker-util") && util.contains("hwinfo"), "{shell}");
-            assert!(!util.contains("daemon"), "{shell}: a command of the other binary");
+            assert!(!util.contains("sealing-init"), "{shell}: a command of the other binary");
         }
     }
 }

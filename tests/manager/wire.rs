@@ -8,6 +8,7 @@ use damocles_worker::{
         served::{access::Access, router, serve},
         wire::*,
     },
+    sys::token::Token,
     units::{SealProof, SectorSize},
 };
 use std::{

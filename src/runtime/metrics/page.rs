@@ -86,6 +86,8 @@ mod tests {
     use super::*;
     use crate::runtime::{
         manager::ManagerError,
+        metrics::Gauges,
+        pc1_numbers::{Numbers, TaskNumbers},
         sector::{Level, State},
         stage::Stage,
     };
@@ -121,6 +123,13 @@ mod tests {
             record::reloaded("broken");
             record::rpc_call("VenusWorker.WorkerList", true);
             record::rpc_call("x\"y", false);
+            let counted = Numbers {
+                tasks: vec![Some(TaskNumbers::default())],
+                buffers: [("hugepages".to_owned(), 2)].into(),
+                hugepage_files: [(0, 4)].into(),
+                ..Numbers::default()
+            };
+            Gauges::of("pc1-0").show(&counted);
         });
         for metric in TABLE {
             assert!(text.contains(&format!("# HELP {} {}", metric.name, metric.help)), "{}:\n{text}", metric.name);

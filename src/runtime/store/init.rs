@@ -77,11 +77,11 @@ fn look_at(location: &Path) -> Result<PathBuf, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(absolute),
         Err(error) => return Err(error.to_string()),
     };
+    if absolute.join("journal").exists() {
+        return Err("it is a sealing store already; a daemon takes it as it is".into());
+    }
     for entry in entries {
         let name = entry.map_err(|error| error.to_string())?.file_name();
-        if name == "journal" {
-            return Err("it is a sealing store already; a daemon takes it as it is".into());
-        }
         if name != OF_THE_FILE_SYSTEM {
             return Err(format!("it is not empty: there is {}", name.display()));
         }
