@@ -27,7 +27,7 @@
 //! | [`hugepage`] | hugepage files for PC1: made on their node, proven, taken back | [`hugepage::init()`] |
 //! | [`planner`] | machine, profile, target and the operator's choices → a worker.toml and what to expect of it; pure | [`planner::plan()`] |
 //! | [`runtime`] | worker.toml → sealed and proven sectors | [`runtime::daemon`], then [`runtime::worker`] |
-//! | [`bench`] | stages and disks measured on this host, or read from logs → a profile | [`bench::run()`] |
+//! | [`mod@bench`] | stages and disks measured on this host, or read from logs → a profile | [`bench::run`](mod@bench::run) |
 //! | [`cli`] | arguments, exit codes, the two streams | [`cli::Exit`] |
 //!
 //! Inside the runtime the same once more: `sector`, `stage` and `limit` are pure; `manager`, `processor`, `proofs`,

@@ -56,6 +56,14 @@ location = "./persist"
         bench
     }
 
+    /// With a c2 of its own, which is never reached, the daemon asks for no keys of this size.
+    pub fn without_keys(self) -> Self {
+        let c2 = "\n[[processors.c2]]\nargs = [\"processor\", \"c2\", \"--rehearse\", \"sleep=1ms\"]\n";
+        let config = fs::read_to_string(self.path("worker.toml")).unwrap();
+        fs::write(self.path("worker.toml"), config + c2).unwrap();
+        self
+    }
+
     pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(relative)
     }

@@ -211,7 +211,7 @@ fn killed_inside_tree_d_and_pc2_of_512_mib_the_replica_is_the_same() {
 
 fn same_replica(size: SectorSize, tree_d_kills: u32, tree_d: Range<u64>, pc2_kills: u32, pc2: Range<u64>) {
     let proof = SealProof::v1_1(size);
-    let bench = Bench::new(&proof.to_string());
+    let bench = Bench::new(&proof.to_string()).without_keys();
     let mut inside = 0;
     for _ in 0..tree_d_kills {
         inside += u32::from(kill_inside(&bench, "tree_d", tree_d.clone()));

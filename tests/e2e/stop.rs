@@ -72,7 +72,7 @@ fn a_sector_of_a_removed_manager_pauses_and_is_not_given_up() {
 
 #[test]
 fn a_stop_does_not_wait_for_a_long_stage_beyond_its_grace() {
-    let bench = Bench::new("StackedDrg8MiBV1_1");
+    let bench = Bench::new("StackedDrg8MiBV1_1").without_keys();
     let mut daemon = bench.start(&["--grace", "10ms"]);
     daemon.wait_for_start("pc1", 1);
     daemon.signal(Signal::SIGINT);

@@ -208,7 +208,7 @@ async fn every_call_of_a_worker_of_the_field_is_answered_in_its_bytes() {
         served.reply(Ok(answer));
         let body = format!(r#"{{"jsonrpc":"2.0","method":"{}","params":{params},"id":42}}"#, call.method());
         let (status, headers, answered) = served.post("content-type: application/json\r\n", &body).await;
-        assert_eq!(served.asked(), [call.clone()], "{body}");
+        assert_eq!(served.asked(), std::slice::from_ref(&call), "{body}");
         assert_eq!(status, "200 OK");
         assert!(headers.contains("content-type: application/json"), "{headers}");
         assert_eq!(answered, format!(r#"{{"jsonrpc":"2.0","result":{result},"id":42}}"#), "{}", call.method());

@@ -22,10 +22,10 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the folders of sealing stores, each for one [[sealing_thread]]
+    /// Make the folders of sealing stores, one for each table of sealing_thread
     #[command(name = "sealing-init", after_help = init::SEALING_EXAMPLES)]
     Sealing(init::Args),
-    /// Make the folders of persistent stores, each for one [[attached]]
+    /// Make the folders of persistent stores, one for each table of attached
     #[command(name = "file-init", after_help = init::FILE_EXAMPLES)]
     Persistent(init::Args),
     #[command(name = "hugepage-file-init")]
