@@ -50,11 +50,10 @@ pub fn foretell(
     let mut told = Foretold { removal: removal.clone(), ..Foretold::default() };
     let mut gone: BTreeSet<PathBuf> = removal.files.iter().map(|file| file.path.clone()).collect();
     told.removal.cuts.clear();
+    let mut pools = pools_then(facts, freed);
     for cut in &removal.cuts {
-        let key = (cut.node, cut.page_bytes);
-        let pool = facts.nodes.get(&cut.node).and_then(|node| node.pool(cut.page_bytes)).copied();
         let reserved = facts.reserved.get(&cut.page_bytes).copied().unwrap_or(0);
-        let by = pool.map_or(0, |pool| taken(&pool, cut, freed.get(&key).copied().unwrap_or(0), reserved));
+        let by = taken(&mut pools, cut, reserved);
         told.removal.cuts.push(Cut { by, ..cut.clone() });
         if by < cut.by {
             told.stays.push(remove::pages_stay(cut.node, cut.page_bytes, cut.by - by));
@@ -65,11 +64,29 @@ pub fn foretell(
     Ok(told)
 }
 
-/// By how much a pool can be lowered when the files are gone.
-fn taken(pool: &Pool, cut: &Cut, freed: u64, reserved: u64) -> u64 {
-    let free = pool.free.saturating_add(freed).min(pool.pages);
-    let then = Pool { free, ..*pool };
-    pool.pages.saturating_sub(pool.surplus).saturating_sub(pool::lowered(&then, cut.by, reserved, 0))
+/// Every pool as it is when the files are gone.
+type Pools = BTreeMap<(NodeId, Bytes), Pool>;
+
+fn pools_then(facts: &Facts, freed: &Freed) -> Pools {
+    let then = |node: NodeId, pool: &Pool| {
+        let key = (node, pool.page_bytes);
+        let free = pool.free.saturating_add(freed.get(&key).copied().unwrap_or(0)).min(pool.pages);
+        (key, Pool { free, ..*pool })
+    };
+    let nodes = facts.nodes.iter();
+    nodes.flat_map(|(id, node)| node.pools.iter().map(move |pool| then(*id, pool))).collect()
+}
+
+/// By how much a pool can be lowered then. What one cut takes is not there any more for the promises of the next one.
+fn taken(pools: &mut Pools, cut: &Cut, reserved: u64) -> u64 {
+    let others = pools.iter().filter(|((node, page_bytes), _)| *node != cut.node && *page_bytes == cut.page_bytes);
+    let elsewhere = others.map(|(_, pool)| pool.free).fold(0, u64::saturating_add);
+    let Some(pool) = pools.get_mut(&(cut.node, cut.page_bytes)) else { return 0 };
+    let size = pool::lowered(pool, cut.by, pool::kept_here(reserved, elsewhere), 0);
+    let by = pool.pages.saturating_sub(pool.surplus).saturating_sub(size);
+    pool.pages = pool.pages.saturating_sub(by);
+    pool.free = pool.free.saturating_sub(by);
+    by
 }
 
 /// Whether nothing would lie in a folder.
@@ -165,14 +182,35 @@ fn in_the_way(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::root::tests::tree;
+    use crate::{hugepage::look::Node, sys::root::tests::tree};
 
     #[test]
     fn a_pool_is_lowered_by_what_is_free_when_the_files_are_gone() {
-        let pool = Pool { page_bytes: Bytes::mib(2), pages: 10, free: 0, surplus: 0 };
-        let cut = Cut { node: NodeId(0), page_bytes: Bytes::mib(2), by: 8, before: None };
-        assert_eq!([taken(&pool, &cut, 8, 0), taken(&pool, &cut, 5, 0), taken(&pool, &cut, 8, 3)], [8, 5, 5]);
-        assert_eq!(taken(&pool, &cut, 99, 0), 8, "no more than was added");
+        let then = |freed, reserved| taken(&mut pools(&[(10, 0)], freed), &cut(0, 8), reserved);
+        assert_eq!([then(8, 0), then(5, 0), then(8, 3)], [8, 5, 5]);
+        assert_eq!(then(99, 0), 8, "no more than was added");
+    }
+
+    #[test]
+    fn a_promise_is_kept_by_the_nodes_together() {
+        // 5 are promised, and node 1 has 7 free ones.
+        let mut pools = pools(&[(10, 10), (7, 7)], 0);
+        assert_eq!(taken(&mut pools, &cut(0, 8), 5), 8, "node 1 can keep the promise");
+        assert_eq!(taken(&mut pools, &cut(1, 7), 5), 4, "3 of it, node 0 has 2 left");
+    }
+
+    fn cut(node: u32, by: u64) -> Cut {
+        Cut { node: NodeId(node), page_bytes: Bytes::mib(2), by, before: None }
+    }
+
+    /// Pages and free ones of each node, of which the first gets some back.
+    fn pools(nodes: &[(u64, u64)], freed: u64) -> Pools {
+        let pool =
+            |(pages, free): &(u64, u64)| Pool { page_bytes: Bytes::mib(2), pages: *pages, free: *free, surplus: 0 };
+        let node = |nodes| Node { pools: vec![pool(nodes)], ..Node::default() };
+        let nodes = nodes.iter().enumerate().map(|(id, pages)| (NodeId(id as u32), node(pages))).collect();
+        let facts = Facts { nodes, ..Facts::default() };
+        pools_then(&facts, &Freed::from([((NodeId(0), Bytes::mib(2)), freed)]))
     }
 
     #[test]

@@ -79,11 +79,17 @@ pub fn raise_of(node: NodeId, pool: &Pool, missing: u64) -> Raise {
     }
 }
 
-/// The size that takes `added` pages from a pool again: never below what is in use or promised, which would only turn
-/// those pages into surplus ones; but pages that were surplus before may become so again.
-pub fn lowered(pool: &Pool, added: u64, reserved: u64, surplus_before: u64) -> u64 {
+/// How many of the promised pages a pool has to keep: those for which the free pages of the other nodes would not do. The kernel
+/// counts promises for the whole machine, and any node's pages keep them.
+pub fn kept_here(reserved: u64, free_elsewhere: u64) -> u64 {
+    reserved.saturating_sub(free_elsewhere)
+}
+
+/// The size that takes `added` pages from a pool again: never below what is in use or has to be kept for a promise, which would
+/// only turn those pages into surplus ones; but pages that were surplus before may become so again.
+pub fn lowered(pool: &Pool, added: u64, kept: u64, surplus_before: u64) -> u64 {
     let own = pool.pages.saturating_sub(pool.surplus);
-    let in_use = pool.pages.saturating_sub(pool.free.saturating_sub(reserved));
+    let in_use = pool.pages.saturating_sub(pool.free.saturating_sub(kept));
     own.saturating_sub(added).max(in_use.saturating_sub(surplus_before)).min(own)
 }
 
@@ -176,7 +182,9 @@ pub fn lower(root: &Root, raise: &Raise) -> Result<u64, InitError> {
 pub fn take(root: &Root, node: NodeId, page_bytes: Bytes, added: u64, surplus_before: u64) -> Result<u64, InitError> {
     let pool = read(root, node, page_bytes)?;
     let own = pool.pages.saturating_sub(pool.surplus);
-    let wanted = lowered(&pool, added, hugetlb::reserved(root, page_bytes)?, surplus_before);
+    let free_elsewhere = hugetlb::free(root, page_bytes)?.saturating_sub(pool.free);
+    let kept = kept_here(hugetlb::reserved(root, page_bytes)?, free_elsewhere);
+    let wanted = lowered(&pool, added, kept, surplus_before);
     if wanted < own {
         hugetlb::set_pool(root, node, page_bytes, wanted)?;
     }
@@ -210,6 +218,7 @@ pub fn shortfall(root: &Root, raise: &Raise, granted: u64, boot_line: String) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::root::tests::tree;
     use proptest::prelude::*;
     use std::cell::{Cell, RefCell};
 
@@ -248,6 +257,35 @@ mod tests {
         assert_eq!(lowered(&pool(10, 3, 0), 4, 2, 0), 9, "and 2 of the free ones promised");
         assert_eq!(lowered(&pool(10, 0, 0), 4, 0, 2), 8, "2 were surplus before and may be again");
         assert_eq!(lowered(&pool(3, 3, 0), 4, 0, 0), 0);
+    }
+
+    /// Two nodes; on the other one are 5 free pages. Written over, a number keeps the digits that it had more.
+    fn two_nodes(pages: &str, free: u64, promised: u64) -> (tempfile::TempDir, Root) {
+        const NODES: &str = "sys/devices/system/node";
+        let of = |node: u32, name: &str| format!("{NODES}/node{node}/hugepages/hugepages-2048kB/{name}_hugepages");
+        let all = |name: &str| format!("sys/kernel/mm/hugepages/hugepages-2048kB/{name}_hugepages");
+        let (machine, free, promised) = ((free + 5).to_string(), free.to_string(), promised.to_string());
+        let files = [
+            (format!("{NODES}/online"), "0-1"),
+            (of(0, "nr"), pages),
+            (of(0, "free"), &free),
+            (of(0, "surplus"), "0"),
+            (of(1, "nr"), "5"),
+            (of(1, "free"), "5"),
+            (of(1, "surplus"), "0"),
+            (all("free"), &machine),
+            (all("resv"), &promised),
+        ];
+        tree(&files.each_ref().map(|(path, text)| (path.as_str(), *text)))
+    }
+
+    #[test]
+    fn a_promise_that_another_node_can_keep_holds_no_page_here() {
+        // 5 are promised on this machine, and the other node has 5 free ones.
+        for (promised, taken) in [(0, 7), (5, 7), (6, 7), (8, 6), (13, 1)] {
+            let (_dir, root) = two_nodes("9", 9, promised);
+            assert_eq!(take(&root, NodeId(0), PAGE, 7, 0).unwrap(), taken, "{promised} are promised");
+        }
     }
 
     #[test]
@@ -332,6 +370,10 @@ mod tests {
         assert_eq!((raised, asked), (Raised::Stopped("a test"), vec![13]));
     }
 
+    fn used_of(pool: &Pool) -> u64 {
+        pool.pages - pool.free
+    }
+
     fn any_pool() -> impl Strategy<Value = Pool> {
         (0u64..200, 0u64..200, 0u64..20).prop_map(|(used, free, surplus)| pool(used + free, free, surplus.min(used)))
     }
@@ -370,18 +412,23 @@ mod tests {
         #[test]
         fn lowering_takes_back_what_raising_added_or_leaves_what_is_in_use(
             pool_before in any_pool(), missing in 0u64..100, then_used in 0u64..100,
+            promised in 0u64..200, free_elsewhere in 0u64..200,
         ) {
             let raise = raise_of(NodeId(0), &pool_before, missing);
             let free = pool_before.free + missing;
             let used = then_used.min(free);
             let now = pool(raise.target, free - used, 0);
-            let size = lowered(&now, raise.target - raise.before, 0, raise.surplus);
+            // The kernel promises what it has.
+            let promised = promised.min(now.free + free_elsewhere);
+            let size = lowered(&now, raise.target - raise.before, kept_here(promised, free_elsewhere), raise.surplus);
             prop_assert!(size >= raise.before && size <= raise.target);
-            if used <= pool_before.free {
+            if used + promised.saturating_sub(free_elsewhere) <= pool_before.free {
                 prop_assert_eq!(size, raise.before);
             }
             // The kernel makes surplus of what is in use beyond the size: none that was not there.
             prop_assert!(now.pages - now.free <= size + raise.surplus);
+            // Every promise can still be kept, by this node and the others.
+            prop_assert!(size + raise.surplus + free_elsewhere >= used_of(&now) + promised);
         }
     }
 }

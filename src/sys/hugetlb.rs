@@ -54,7 +54,16 @@ pub fn pool(root: &Root, node: NodeId, page_bytes: Bytes) -> Result<Option<Pool>
 
 /// Free pages that are promised to mappings which have not touched them yet: of all nodes together.
 pub fn reserved(root: &Root, page_bytes: Bytes) -> Result<u64, HostError> {
-    let path = format!("{POOLS}/{}/resv_hugepages", folder_name(page_bytes));
+    of_machine(root, page_bytes, "resv_hugepages")
+}
+
+/// Free pages of all nodes together, the promised ones included.
+pub fn free(root: &Root, page_bytes: Bytes) -> Result<u64, HostError> {
+    of_machine(root, page_bytes, "free_hugepages")
+}
+
+fn of_machine(root: &Root, page_bytes: Bytes, file: &str) -> Result<u64, HostError> {
+    let path = format!("{POOLS}/{}/{file}", folder_name(page_bytes));
     let text = root.read(&path)?;
     text.parse().map_err(|_| HostError::odd(root, &path, format!("{text:?} is not a number")))
 }
