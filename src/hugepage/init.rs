@@ -178,6 +178,7 @@ pub(super) fn carry_out(
         undone.settle(&mut after, work.run());
         undone.left.extend(store.save(&after).err().map(|error| error.to_string()));
     }
+    let cause = with_pool_after(world.root, cause);
     let cause = match undone.stays.is_empty() {
         true => cause,
         false => InitError::Stays { cause: Box::new(cause), what: undone.stays },
@@ -189,6 +190,15 @@ pub(super) fn carry_out(
         }
         false => Err(InitError::NotUndone { cause: Box::new(cause), left: undone.left }),
     }
+}
+
+/// A shortfall with what the pool really has now.
+fn with_pool_after(root: &Root, cause: InitError) -> InitError {
+    let InitError::Short(mut short) = cause else { return cause };
+    if let Ok(pool) = pool::read(root, short.node, short.page_bytes) {
+        short.after = pool::own(&pool);
+    }
+    InitError::Short(short)
 }
 
 /// A run at work.

@@ -27,20 +27,30 @@ const FRUITLESS_MAX: u32 = 2;
 /// Too few pages: what was asked of the kernel, what it gave, and why it may have given no more.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error(
-    "node {node}: asked for {} of {page_bytes} more, the kernel gave {granted}; the pool was put back to {before}; \
+    "node {node}: asked for {} of {page_bytes} more, the kernel gave {granted}; {}; \
      free on that node: {}, of it {} in blocks of {} and more\n\
      hint: to have them from the start, boot with {boot_line}",
-    pages(*asked), free_bytes.human(), fragmentation.in_large_blocks_bytes.human(), fragmentation.block_bytes.human()
+    pages(*asked), left(*before, *after), free_bytes.human(), fragmentation.in_large_blocks_bytes.human(), fragmentation.block_bytes.human()
 )]
 pub struct Shortfall {
     pub node: NodeId,
     pub page_bytes: Bytes,
     pub before: u64,
+    /// What the pool has after the run was taken back.
+    pub after: u64,
     pub asked: u64,
     pub granted: u64,
     pub free_bytes: Bytes,
     pub fragmentation: Fragmentation,
     pub boot_line: String,
+}
+
+fn left(before: u64, after: u64) -> String {
+    if after == before {
+        format!("the pool was put back to {before}")
+    } else {
+        format!("the pool had {before} before and has {after} now")
+    }
 }
 
 /// `1 page`, `2 pages`
@@ -166,16 +176,25 @@ fn climb(pages: &dyn Pages, raise: &Raise, stop: &Stop, told: &mut dyn FnMut(u64
     Ok(Raised::Reached)
 }
 
-/// Takes back what a raise may have done. Gives how many pages it took from the pool.
-pub fn lower(root: &Root, raise: &Raise) -> Result<u64, InitError> {
-    let pool = read(root, raise.node, raise.page_bytes)?;
-    let own = pool.pages.saturating_sub(pool.surplus);
+/// How a pool was lowered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lowered {
+    pub taken: u64,
+    /// Pages of ours that somebody uses, and that stay therefore.
+    pub stay: u64,
+}
+
+/// Takes back what a raise may have done.
+pub fn lower(root: &Root, raise: &Raise) -> Result<Lowered, InitError> {
+    let own = own(&read(root, raise.node, raise.page_bytes)?);
     let whole = raise.target.saturating_sub(raise.before);
     // Where the target was reached, others may have changed the pool since, and only our part of it goes.
     // Where it was not, nobody knows more than that the pool is above what it was.
     let added = if raise.is_reached { whole } else { own.min(raise.target).saturating_sub(raise.before) };
     // Never below what it was: should this be done twice, the second time does nothing.
-    take(root, raise.node, raise.page_bytes, added.min(own.saturating_sub(raise.before)), raise.surplus)
+    let added = added.min(own.saturating_sub(raise.before));
+    let taken = take(root, raise.node, raise.page_bytes, added, raise.surplus)?;
+    Ok(Lowered { taken, stay: added.saturating_sub(taken) })
 }
 
 /// Takes `added` pages from a pool, as far as nobody uses them. Gives how many it took.
@@ -192,6 +211,11 @@ pub fn take(root: &Root, node: NodeId, page_bytes: Bytes, added: u64, surplus_be
     Ok(own.saturating_sub(now.pages.saturating_sub(now.surplus)))
 }
 
+/// What the pool has, surplus pages not counted.
+pub fn own(pool: &Pool) -> u64 {
+    pool.pages.saturating_sub(pool.surplus)
+}
+
 /// The pool as it is now.
 pub fn read(root: &Root, node: NodeId, page_bytes: Bytes) -> Result<Pool, HostError> {
     let path = hugetlb::pool_file(root, node, page_bytes).display().to_string();
@@ -199,7 +223,7 @@ pub fn read(root: &Root, node: NodeId, page_bytes: Bytes) -> Result<Pool, HostEr
     hugetlb::pool(root, node, page_bytes)?.ok_or_else(gone)
 }
 
-/// Says what a shortfall was, after the pool was put back or before.
+/// Says what a shortfall was; what the pool has when it was put back is not known by then.
 pub fn shortfall(root: &Root, raise: &Raise, granted: u64, boot_line: String) -> Result<Shortfall, HostError> {
     let small_page =
         Bytes(nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as u64);
@@ -207,6 +231,7 @@ pub fn shortfall(root: &Root, raise: &Raise, granted: u64, boot_line: String) ->
         node: raise.node,
         page_bytes: raise.page_bytes,
         before: raise.before,
+        after: raise.before,
         asked: raise.target.saturating_sub(raise.before + raise.surplus),
         granted,
         free_bytes: memory::free(root, raise.node)?,
@@ -288,6 +313,17 @@ mod tests {
         }
     }
 
+    fn raised(before: u64, target: u64) -> Raise {
+        Raise { target, ..raise_of(NodeId(0), &pool(before, 0, 0), 0) }
+    }
+
+    #[test]
+    fn what_somebody_uses_by_now_stays_and_is_told() {
+        // 4 were added to 5, and 7 of the 9 are in use.
+        let (_dir, root) = two_nodes("9", 2, 0);
+        assert_eq!(lower(&root, &raised(5, 9)).unwrap(), Lowered { taken: 2, stay: 2 });
+    }
+
     #[test]
     fn the_boot_line_has_the_syntax_per_node() {
         assert_eq!(boot_line(Bytes::gib(1), &nodes(&[64, 0, 72])), "hugepagesz=1G hugepages=0:64,2:72");
@@ -301,6 +337,7 @@ mod tests {
             node: NodeId(1),
             page_bytes: Bytes::gib(1),
             before: 3,
+            after: 3,
             asked: 64,
             granted: 50,
             free_bytes: Bytes::gib(70),
@@ -317,6 +354,8 @@ mod tests {
              free on that node: 70 GiB, of it 51 GiB in blocks of 4 MiB and more\n\
              hint: to have them from the start, boot with hugepagesz=1G hugepages=1:67"
         );
+        let used = Shortfall { after: 5, ..short }.to_string();
+        assert!(used.contains("gave 50; the pool had 3 before and has 5 now; free on"), "{used}");
     }
 
     /// A kernel that has so many pages in one piece, and some more after each of some compactions.

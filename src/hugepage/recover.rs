@@ -9,12 +9,13 @@
 //! that fails does not keep the others from being tried; what could not be taken back is told, and the record stays.
 //!
 //! A mount that others use by now (a file of theirs, a shell that stands in it) is theirs to leave: it stays, and is from
-//! then on a mount that this tool made, instead of one that keeps every further run from beginning.
+//! then on a mount that this tool made, instead of one that keeps every further run from beginning. Pages that others use
+//! stay likewise, in the record with a folder that they were added for, so that a later release can take them.
 
 use super::{
     error::InitError,
-    mounts, pool,
-    state::{MadeMount, Run, State},
+    mounts, pool, remove,
+    state::{Folder, MadeMount, Raise, Run, State},
 };
 use crate::sys::{Root, hugetlbfs, mount};
 use serde::Serialize;
@@ -34,6 +35,9 @@ pub struct Undone {
     pub stays: Vec<String>,
     #[serde(skip)]
     mount: Option<MadeMount>,
+    /// Pools that could not be lowered by all that was added, with what stays.
+    #[serde(skip)]
+    pages: Vec<(Raise, u64)>,
 }
 
 /// Takes back whatever a run changed: files, folders, mount, pools, in this order, since each holds the next.
@@ -47,9 +51,14 @@ pub fn undo(root: &Root, run: &Run) -> Undone {
 }
 
 impl Undone {
-    /// What the record says afterwards: nothing of the run, but a mount of it that stays.
+    /// What the record says afterwards: nothing of the run, but a mount and pages of it that stay.
     pub fn settle(&self, state: &mut State, run: &Run) {
         state.run = None;
+        for (raise, stay) in &self.pages {
+            if let Some(folder) = folder_of(run, raise) {
+                state.add(Folder { pages_added: *stay, ..folder });
+            }
+        }
         if let Some(mount) = &self.mount {
             state.mounts.push(mount.clone());
             state.points.extend(run.points.iter().cloned());
@@ -103,8 +112,67 @@ impl Undone {
 
     fn pools(&mut self, root: &Root, run: &Run) {
         for raise in run.pools.iter().rev() {
-            let returned = self.note(pool::lower(root, raise));
-            self.pages_returned += returned.unwrap_or(0);
+            let Some(lowered) = self.note(pool::lower(root, raise)) else { continue };
+            self.pages_returned += lowered.taken;
+            if lowered.stay > 0 {
+                self.stays.push(remove::pages_stay(raise.node, raise.page_bytes, lowered.stay));
+                self.pages.push((raise.clone(), lowered.stay));
+            }
         }
+    }
+}
+
+/// A folder that a pool was raised for, with nothing in it.
+fn folder_of(run: &Run, raise: &Raise) -> Option<Folder> {
+    let file = run.files.iter().find(|file| (file.node, file.page_bytes) == (raise.node, raise.page_bytes))?;
+    Some(Folder {
+        mount: file.mount.clone(),
+        folder: file.path.parent()?.to_owned(),
+        node: file.node,
+        page_bytes: file.page_bytes,
+        pages_added: 0,
+        folders_made: Vec::new(),
+        files: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hugepage::state::RunFile,
+        units::{Bytes, NodeId},
+    };
+
+    #[test]
+    fn pages_that_stay_are_kept_with_a_folder_that_they_were_added_for() {
+        let raise = |node| Raise {
+            node: NodeId(node),
+            page_bytes: Bytes::gib(1),
+            before: 3,
+            surplus: 0,
+            target: 9,
+            is_reached: true,
+        };
+        let file = |node: u32| RunFile {
+            mount: "/m".into(),
+            path: format!("/m/numa_{node}/1.0_GiB_0").into(),
+            staged: "/m/.staging/x".into(),
+            node: NodeId(node),
+            page_bytes: Bytes::gib(1),
+            bytes: Bytes::gib(1),
+            replaces: None,
+            id: None,
+        };
+        let run = Run { pools: vec![raise(0), raise(1)], files: vec![file(0), file(1)], ..Run::default() };
+        let undone = Undone { pages: vec![(raise(1), 4)], ..Undone::default() };
+        let mut state = State { run: Some(run.clone()), ..State::default() };
+        undone.settle(&mut state, &run);
+        let kept: Vec<_> = state.folders.iter().map(|kept| (kept.folder.to_str().unwrap(), kept.pages_added)).collect();
+        assert_eq!((state.run, kept), (None, vec![("/m/numa_1", 4)]));
+        // What the folder had already is not forgotten.
+        let mut state = State { folders: state.folders, run: Some(run.clone()), ..State::default() };
+        undone.settle(&mut state, &run);
+        assert_eq!(state.folders[0].pages_added, 8);
     }
 }

@@ -110,8 +110,7 @@ fn look_at_pools(root: &Root, state: &mut State, store: &Store) -> Result<(), In
 }
 
 fn lower(root: &Root, cut: &Cut) -> Result<CutReport, InitError> {
-    let own = |pool: crate::sys::memory::Pool| pool.pages.saturating_sub(pool.surplus);
-    let now = own(pool::read(root, cut.node, cut.page_bytes)?);
+    let now = pool::own(&pool::read(root, cut.node, cut.page_bytes)?);
     let before = cut.before.unwrap_or(now);
     // What an earlier try took.
     let by = cut.by.saturating_sub(before.saturating_sub(now));
