@@ -51,7 +51,7 @@ fn finish_killed(state: &mut State, store: &Store, world: &World) -> Result<(), 
 
 fn take_back_killed(state: &mut State, store: &Store, world: &World) -> Result<Option<Undone>, InitError> {
     let Some(run) = state.run.clone() else { return Ok(None) };
-    let undone = recover::undo(world.root, &run);
+    let undone = recover::undo(world.root, state, store);
     if !undone.left.is_empty() {
         let cause = Refusal::Unfinished { run: run.id, pid: run.pid, record: world.state.to_owned() };
         return Err(InitError::NotUndone { cause: Box::new(cause.into()), left: undone.left });

@@ -4,8 +4,8 @@
 //! lock ─ load ─ take back what a killed run left ─ look, plan, check ─┬─ all there: done
 //!                                                                     └─ record the run
 //!        ┌────────────────────────────────────────────────────────────────────┘
-//!        └─► folders, mount ─► pools ─► record ─► staged files: create, fill, verify ─► record ─► publish ─► commit
-//!                  └──────────────┴─────────── any failure, any signal: undo ──────────────┴─────────┘
+//!        └─► folders, mount ─► record ─► pools ─► staged files: create, fill, verify ─► record ─► publish ─► commit
+//!                  └─────────────────────┴──── any failure, any signal: undo ──────────────┴─────────┘
 //! ```
 //!
 //! Always holds: before a pool, a mount or a file changes, the record on disk says so; a file gets its final name after every one of
@@ -171,7 +171,7 @@ pub(super) fn carry_out(
         report.given_back = remove::finish(world, &mut work.state, store)?.pools;
         return Ok(());
     };
-    let mut undone = recover::undo(world.root, work.run());
+    let mut undone = recover::undo(world.root, &mut work.state, store);
     // Only when nothing is left to be taken back the record may forget the run.
     if undone.left.is_empty() {
         let mut after = before;
@@ -225,7 +225,6 @@ impl Work<'_> {
         let began = Instant::now();
         self.raise()?;
         report.seconds_raising = began.elapsed().as_secs_f64();
-        self.save()?;
         self.stage(report)?;
         self.save()?;
         self.publish()?;
@@ -250,12 +249,15 @@ impl Work<'_> {
     fn raise(&mut self) -> Result<(), InitError> {
         let world = self.world;
         for index in 0..self.run().pools.len() {
+            // Only a pool that we began to raise is lowered should we be killed: by then others may have added to it.
+            self.run().pools[index].is_begun = true;
+            self.save()?;
             let raise = self.run().pools[index].clone();
             let bytes = |pages: u64| Bytes(pages.saturating_mul(raise.page_bytes.0));
             let all = bytes(raise.target - raise.before - raise.surplus);
             let mut told = |pages| (world.talk)(Talk::Raising { node: raise.node, done: bytes(pages), all });
             match pool::raise(world.root, &raise, world.stop, &mut told)? {
-                Raised::Reached => self.run().pools[index].is_reached = true,
+                Raised::Reached => {}
                 Raised::Stopped(by) => return Err(InitError::Stopped(by)),
                 Raised::Short(granted) => {
                     let boot_line = self.boot_line(raise.page_bytes);
@@ -512,7 +514,15 @@ mod tests {
     }
 
     fn raised(node: u32, by: u64) -> Raise {
-        Raise { node: NodeId(node), page_bytes: Bytes::gib(1), before: 5, surplus: 0, target: 5 + by, is_reached: true }
+        Raise {
+            node: NodeId(node),
+            page_bytes: Bytes::gib(1),
+            before: 5,
+            surplus: 0,
+            target: 5 + by,
+            is_begun: true,
+            before_undo: None,
+        }
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub fn raise_of(node: NodeId, pool: &Pool, missing: u64) -> Raise {
         before: pool.pages.saturating_sub(pool.surplus),
         surplus: pool.surplus,
         target: pool.pages.saturating_add(missing),
-        is_reached: false,
+        is_begun: false,
+        before_undo: None,
     }
 }
 
@@ -184,15 +185,14 @@ pub struct Lowered {
     pub stay: u64,
 }
 
-/// Takes back what a raise may have done.
+/// Takes back what a raise may have done, as soon as what the pool has is written down.
 pub fn lower(root: &Root, raise: &Raise) -> Result<Lowered, InitError> {
-    let own = own(&read(root, raise.node, raise.page_bytes)?);
-    let whole = raise.target.saturating_sub(raise.before);
-    // Where the target was reached, others may have changed the pool since, and only our part of it goes.
-    // Where it was not, nobody knows more than that the pool is above what it was.
-    let added = if raise.is_reached { whole } else { own.min(raise.target).saturating_sub(raise.before) };
-    // Never below what it was: should this be done twice, the second time does nothing.
-    let added = added.min(own.saturating_sub(raise.before));
+    let Some(before) = raise.before_undo else { return Ok(Lowered::default()) };
+    let now = own(&read(root, raise.node, raise.page_bytes)?);
+    // Others may have changed the pool since it was raised: only our part of it goes, and never more than it is above what it was.
+    let added = before.min(raise.target).saturating_sub(raise.before);
+    // What an earlier try took.
+    let added = added.saturating_sub(before.saturating_sub(now)).min(now.saturating_sub(raise.before));
     let taken = take(root, raise.node, raise.page_bytes, added, raise.surplus)?;
     Ok(Lowered { taken, stay: added.saturating_sub(taken) })
 }
@@ -313,15 +313,27 @@ mod tests {
         }
     }
 
-    fn raised(before: u64, target: u64) -> Raise {
-        Raise { target, ..raise_of(NodeId(0), &pool(before, 0, 0), 0) }
+    fn raised(before: u64, target: u64, before_undo: u64) -> Raise {
+        Raise { target, before_undo: Some(before_undo), ..raise_of(NodeId(0), &pool(before, 0, 0), 0) }
     }
 
     #[test]
     fn what_somebody_uses_by_now_stays_and_is_told() {
         // 4 were added to 5, and 7 of the 9 are in use.
         let (_dir, root) = two_nodes("9", 2, 0);
-        assert_eq!(lower(&root, &raised(5, 9)).unwrap(), Lowered { taken: 2, stay: 2 });
+        assert_eq!(lower(&root, &raised(5, 9, 9)).unwrap(), Lowered { taken: 2, stay: 2 });
+    }
+
+    #[test]
+    fn pages_that_others_added_are_not_taken_back() {
+        // 2 were there, 3 were added, and others added 3.
+        let (_dir, root) = two_nodes("8", 8, 0);
+        let unbegun = Raise { before_undo: None, ..raised(2, 5, 8) };
+        assert_eq!(lower(&root, &unbegun).unwrap(), Lowered::default(), "killed before the pool was raised");
+        assert_eq!(lower(&root, &raised(2, 5, 8)).unwrap(), Lowered { taken: 3, stay: 0 });
+        // Killed before that was written down, and done again.
+        assert_eq!(lower(&root, &raised(2, 5, 8)).unwrap(), Lowered::default());
+        assert_eq!(read(&root, NodeId(0), PAGE).unwrap().pages, 5, "2 and those of the others");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! Each part may be done already, half done, or never begun, so every step looks first, and all of it may be repeated. A step
 //! that fails does not keep the others from being tried; what could not be taken back is told, and the record stays.
+//! A pool is a number, to which others may have added: it is lowered only where the run began to raise it, and what it had
+//! just before is written down first.
 //!
 //! A mount that others use by now (a file of theirs, a shell that stands in it) is theirs to leave: it stays, and is from
 //! then on a mount that this tool made, instead of one that keeps every further run from beginning. Pages that others use
@@ -15,7 +17,7 @@
 use super::{
     error::InitError,
     mounts, pool, remove,
-    state::{Folder, MadeMount, Raise, Run, State},
+    state::{Folder, MadeMount, Raise, Run, State, Store},
 };
 use crate::sys::{Root, hugetlbfs, mount};
 use serde::Serialize;
@@ -41,12 +43,14 @@ pub struct Undone {
 }
 
 /// Takes back whatever a run changed: files, folders, mount, pools, in this order, since each holds the next.
-pub fn undo(root: &Root, run: &Run) -> Undone {
+pub fn undo(root: &Root, state: &mut State, store: &Store) -> Undone {
+    let Some(run) = state.run.clone() else { return Undone::default() };
     let mut undone = Undone { run: run.id.clone(), pid: run.pid, ..Undone::default() };
-    undone.files(root, run);
-    undone.folders(root, run);
-    undone.mount(root, run);
-    undone.pools(root, run);
+    undone.files(root, &run);
+    undone.folders(root, &run);
+    undone.mount(root, &run);
+    let raises = undone.look_at_pools(root, state, store);
+    undone.pools(root, &raises);
     undone
 }
 
@@ -110,8 +114,24 @@ impl Undone {
         }
     }
 
-    fn pools(&mut self, root: &Root, run: &Run) {
-        for raise in run.pools.iter().rev() {
+    /// Writes down what each pool has that the run began to raise, where that was not done. Gives those that may be lowered.
+    fn look_at_pools(&mut self, root: &Root, state: &mut State, store: &Store) -> Vec<Raise> {
+        let Some(run) = &mut state.run else { return Vec::new() };
+        let mut is_new = false;
+        for raise in run.pools.iter_mut().filter(|raise| raise.is_begun && raise.before_undo.is_none()) {
+            let Some(pool) = self.note(pool::read(root, raise.node, raise.page_bytes)) else { continue };
+            raise.before_undo = Some(pool::own(&pool));
+            is_new = true;
+        }
+        let raises = run.pools.clone();
+        match !is_new || self.note(store.save(state)).is_some() {
+            true => raises,
+            false => Vec::new(),
+        }
+    }
+
+    fn pools(&mut self, root: &Root, raises: &[Raise]) {
+        for raise in raises.iter().rev() {
             let Some(lowered) = self.note(pool::lower(root, raise)) else { continue };
             self.pages_returned += lowered.taken;
             if lowered.stay > 0 {
@@ -152,7 +172,8 @@ mod tests {
             before: 3,
             surplus: 0,
             target: 9,
-            is_reached: true,
+            is_begun: true,
+            before_undo: None,
         };
         let file = |node: u32| RunFile {
             mount: "/m".into(),

@@ -149,8 +149,11 @@ pub struct Raise {
     pub surplus: u64,
     /// What is written in the end.
     pub target: u64,
-    /// Whether the kernel was seen to have reached it.
-    pub is_reached: bool,
+    /// Whether the pool may have been changed: said just before it is. Of one that was not, all pages are others'.
+    pub is_begun: bool,
+    /// Pages of the pool just before it was lowered again, surplus ones not counted. By it a second try sees what the first one did.
+    #[serde(default)]
+    pub before_undo: Option<u64>,
 }
 
 /// A file that is made.

@@ -2,7 +2,7 @@
 //!
 //! The changes are real, on this machine's pools and a real hugetlbfs; only the failure is made, in front of the change.
 
-use crate::rig::{Rig, SMALL, counter};
+use crate::rig::{Rig, SMALL, counter, pool_file};
 use damocles_worker::{
     hugepage::{InitError, Order, Pattern, Report, Target, World, init, init::Talk},
     sys::{Root, faults::Faults, stop::Stop},
@@ -134,4 +134,19 @@ fn a_name_that_somebody_takes_meanwhile_is_his() {
     std::fs::remove_dir_all(rig.path("huge/pc1")).unwrap();
     run(&rig, &order(&rig), &root, &stop).unwrap();
     assert!(theirs.metadata().unwrap().len() > 0);
+}
+
+#[test]
+fn pages_that_others_added_before_a_killed_run_raised_the_pool_are_theirs() {
+    let Some(rig) = Rig::take("pages_that_others_added_before_a_killed_run_raised_the_pool_are_theirs") else { return };
+    let changes = changes(&rig);
+    let saves = changes.iter().enumerate().filter(|(_, change)| change.starts_with("save the record"));
+    let begins = saves.map(|(n, _)| n).nth(1).unwrap();
+    assert!(changes[begins + 1].starts_with("set the pool"), "it is recorded just before: {changes:?}");
+    let pages = counter(SMALL, "nr");
+    run_with(&rig, &Faults::from(begins)).unwrap_err();
+    std::fs::write(pool_file(SMALL), (pages + 3).to_string()).unwrap();
+    rig.run(&["-n77", "-c1", "-s2MiB", "--path", "@/huge/pc1"]).refused(2, &["node 77 is not there"]);
+    assert_eq!(counter(SMALL, "nr"), pages + 3);
+    assert!(!rig.state().exists(), "nothing of the run is left");
 }
