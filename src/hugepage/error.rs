@@ -105,9 +105,9 @@ pub enum Refusal {
     Unfinished { run: String, pid: u32, record: PathBuf },
     #[error("{0}")]
     Config(String),
-    #[error("ask who has the files mapped: {} did not let us look, and any of them may; run as root on the host{}", processes(by), force(*may_force))]
+    #[error("ask who has the files mapped: {}; run as root on the host{}", unasked(by), force(*may_force))]
     Unasked { by: Vec<Process>, may_force: bool },
-    #[error("{} is in use by somebody whom /proc does not show; it may be one of {}{}", path.display(), processes(by), force(*may_force))]
+    #[error("{} is in use by somebody whom /proc does not show{}{}", path.display(), unshown(by), force(*may_force))]
     UsedByUnasked { path: PathBuf, by: Vec<Process>, may_force: bool },
     #[error("there are no hugepage files in {}; make them with `store hugepage-file-init`", .0.display())]
     NoFiles(PathBuf),
@@ -128,6 +128,17 @@ pub fn processes(processes: &[Process]) -> String {
     let more = processes.len().saturating_sub(SHOWN);
     let more = (more > 0).then(|| format!("{more} more"));
     shown.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+fn unasked(by: &[Process]) -> String {
+    match by.is_empty() {
+        true => "the kernel does not say whether anybody has".to_owned(),
+        false => format!("{} did not let us look, and any of them may", processes(by)),
+    }
+}
+
+fn unshown(by: &[Process]) -> String {
+    if by.is_empty() { ", as in another container".to_owned() } else { format!("; it may be one of {}", processes(by)) }
 }
 
 /// A file that is in use.

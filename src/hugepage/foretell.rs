@@ -5,7 +5,7 @@
 //! here            the same order, with a list of what would be gone by then instead
 //! ```
 //!
-//! Whoever holds a file or a folder open without having it mapped is not seen before the kernel refuses.
+//! Whoever holds a folder open, or with --force a file without having it mapped, is not seen before the kernel refuses.
 
 use super::{
     error::InitError,

@@ -36,9 +36,16 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::OpenOptions,
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
+
+/// So often it is asked whether a file is still open.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -191,7 +198,8 @@ fn identities(root: &Root, problems: &[Problem]) -> Result<BTreeMap<PathBuf, Fil
     Ok(ids)
 }
 
-/// That nobody has any of these files mapped, and that everybody could be asked.
+/// That nobody has any of these files mapped, by /proc and by the kernel: in a PID namespace of its own /proc shows no other
+/// process at all, so the kernel is asked in any case whether somebody has a file open, though it does not say who.
 pub(super) fn refuse_mapped(
     root: &Root,
     files: &BTreeMap<PathBuf, FileId>,
@@ -202,10 +210,6 @@ pub(super) fn refuse_mapped(
     if !mapped.is_empty() {
         return Err(InitError::Mapped { files: mapped, may_force });
     }
-    if users.unread.is_empty() {
-        return Ok(());
-    }
-    // Some did not let us look: the kernel knows whether anybody has a file, though not who.
     for (path, id) in files {
         match is_open(&root.path(path), *id) {
             Some(false) => {}
@@ -218,11 +222,23 @@ pub(super) fn refuse_mapped(
     Ok(())
 }
 
-/// Whether anybody has this very file open; nothing where the kernel does not tell.
+/// Whether anybody has this very file open; nothing where the kernel does not tell. A file that is gone is nobody's.
 fn is_open(path: &Path, id: FileId) -> Option<bool> {
-    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()?;
-    let is_it = file.metadata().is_ok_and(|stat| stat.is_file() && FileId::of(&stat) == id);
-    if is_it { is_open_elsewhere(&file).ok() } else { None }
+    let file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(false),
+        opened => opened.ok()?,
+    };
+    if FileId::of(&file.metadata().ok()?) != id {
+        return Some(false);
+    }
+    // Whoever only asks where its pages lie, as hugepage-status does, has it open for a moment.
+    for _ in 0..TRIES {
+        if !is_open_elsewhere(&file).ok()? {
+            return Some(false);
+        }
+        thread::sleep(BETWEEN_TRIES);
+    }
+    Some(true)
 }
 
 /// The files that somebody has mapped.
@@ -275,4 +291,31 @@ fn wanted(chosen: &Chosen, items: &[chosen::Item], path: &Path) -> Bytes {
         known?.files.iter().find(|file| file.name == name).map(|file| file.bytes)
     };
     item.and_then(|item| item.wanted(known)).or_else(recorded).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn whom_proc_does_not_show_the_kernel_sees() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (path, root) = (folder.path().join("8.0_MiB_0"), Root::at("/"));
+        fs::write(&path, "x").unwrap();
+        let id = FileId::of(&fs::metadata(&path).unwrap());
+        let files = BTreeMap::from([(path.clone(), id)]);
+        let ask = || refuse_mapped(&root, &files, &Users::default(), false);
+        ask().unwrap();
+        let open = File::open(&path).unwrap();
+        let refused = ask().unwrap_err();
+        assert!(refused.is_answer(), "{refused}");
+        assert!(
+            refused.to_string().contains("is in use by somebody whom /proc does not show, as in another container")
+        );
+        drop(open);
+        ask().unwrap();
+        fs::remove_file(&path).unwrap();
+        ask().unwrap();
+    }
 }
