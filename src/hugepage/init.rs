@@ -13,6 +13,7 @@
 
 use super::{
     begin::{Begun, begin},
+    chosen,
     error::{InitError, Refusal},
     files::{self, How, Job},
     look::{self, Facts},
@@ -24,6 +25,7 @@ use super::{
     request::Order,
     state::{self, Cut, Folder, MadeFile, Raise, Removal, Run, RunFile, State, Store},
     steps::{self, Step},
+    verify,
 };
 use crate::{
     sys::{
@@ -342,6 +344,7 @@ impl Work<'_> {
     /// Gives the files their names.
     fn publish(&mut self) -> Result<(), InitError> {
         let root = self.world.root;
+        self.refuse_used()?;
         make_folders(root, &mut self.run().folders)?;
         for file in self.run().files.clone() {
             self.check_stop()?;
@@ -354,6 +357,15 @@ impl Work<'_> {
             hugetlbfs::remove_folder(root, &staging)?;
         }
         Ok(())
+    }
+
+    /// Files that make way were asked about before the filling, which takes minutes: by now somebody may have begun to use them.
+    fn refuse_used(&mut self) -> Result<(), InitError> {
+        let root = self.world.root;
+        let replaced = self.run().files.iter().filter_map(|file| Some((file.path.clone(), file.replaces?)));
+        let replaced: BTreeMap<PathBuf, FileId> = replaced.collect();
+        let users = chosen::users_of(root, &replaced.values().copied().collect::<Vec<_>>())?;
+        verify::refuse_mapped(root, &replaced, &users, false)
     }
 
     /// From here on the files stay: one record says so, and forgets the run.

@@ -13,6 +13,7 @@ use damocles_worker::{
 use std::{
     fs::{self, File},
     path::PathBuf,
+    sync::Mutex,
 };
 
 const PATH: [&str; 2] = ["--path", "@/huge/pc1"];
@@ -159,6 +160,28 @@ fn what_somebody_has_mapped_is_not_made_anew() {
     let me = format!("({})", std::process::id());
     rig.ask("verify", &REPAIR).refused(1, &["16.0_MiB_1 is mapped by ", &me, "nothing was changed"]);
     assert_eq!(rig.snapshot(), before);
+}
+
+#[test]
+fn what_somebody_begins_to_use_while_its_heir_is_filled_stays() {
+    let Some(rig) = Rig::take("what_somebody_begins_to_use_while_its_heir_is_filled_stays") else { return };
+    let folder = make(&rig);
+    spoil(&folder);
+    let before = rig.snapshot();
+    let used = Mutex::new(None);
+    let talk = |talk: Talk| {
+        if matches!(talk, Talk::Filling { .. }) {
+            used.lock().unwrap().get_or_insert_with(|| File::open(folder.join("8.0_MiB_1")).unwrap());
+        }
+    };
+    let choice = Choice { pattern: Some(Pattern::of_path(&rig.path("huge/pc1")).unwrap()), nodes: None };
+    let (root, stop) = (Root::at("/"), Stop::default());
+    let refused = verify::repair(&choice, &World { root: &root, state: &rig.state(), stop: &stop, talk: &talk });
+    let refused = refused.unwrap_err();
+    assert!(refused.to_string().contains("8.0_MiB_1 is in use by somebody"), "{refused}");
+    assert_eq!(rig.snapshot(), before);
+    drop(used);
+    rig.ask("verify", &REPAIR).ok();
 }
 
 #[test]
