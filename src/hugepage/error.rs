@@ -245,18 +245,19 @@ pub enum InitError {
 impl InitError {
     /// Whether the machine or the files said no; otherwise the question could not be worked on.
     pub fn is_answer(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::NotUndone { cause, .. } | Self::Stays { cause, .. } => cause.is_answer(),
             Self::Problems(_)
-                | Self::Short(_)
-                | Self::NoRoom { .. }
-                | Self::CgroupLimit { .. }
-                | Self::MountLimit { .. }
-                | Self::Taken { .. }
-                | Self::Mapped { .. }
-                | Self::Unrepairable(_)
-                | Self::Refused(Refusal::UsedByUnasked { .. })
-        )
+            | Self::Short(_)
+            | Self::NoRoom { .. }
+            | Self::CgroupLimit { .. }
+            | Self::MountLimit { .. }
+            | Self::Taken { .. }
+            | Self::Mapped { .. }
+            | Self::Unrepairable(_)
+            | Self::Refused(Refusal::UsedByUnasked { .. }) => true,
+            _ => false,
+        }
     }
 }
 
@@ -274,5 +275,20 @@ impl InitError {
 impl From<crate::sys::root::ReadError> for InitError {
     fn from(error: crate::sys::root::ReadError) -> Self {
         Self::Host(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stays_one_whatever_became_of_the_way_back() {
+        let stays = |cause| InitError::Stays { cause: Box::new(cause), what: vec!["a mount".into()] };
+        let left = |cause| InitError::NotUndone { cause: Box::new(cause), left: vec!["a file".into()] };
+        let no = || InitError::Taken { node: NodeId(0), path: "/mnt/x".into() };
+        assert!(stays(no()).is_answer() && left(no()).is_answer() && left(stays(no())).is_answer());
+        let could_not = || InitError::Stopped("a test");
+        assert!(!stays(could_not()).is_answer() && !left(stays(could_not())).is_answer());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The changes are real, on this machine's pools and a real hugetlbfs; only the failure is made, in front of the change.
 
-use crate::rig::{Rig, SMALL, counter, pool_file};
+use crate::rig::{Rig, SMALL, counter, pool_file, skip};
 use damocles_worker::{
     hugepage::{InitError, Order, Pattern, Report, Target, World, init, init::Talk},
     sys::{Root, faults::Faults, stop::Stop},
@@ -149,4 +149,35 @@ fn pages_that_others_added_before_a_killed_run_raised_the_pool_are_theirs() {
     rig.run(&["-n77", "-c1", "-s2MiB", "--path", "@/huge/pc1"]).refused(2, &["node 77 is not there"]);
     assert_eq!(counter(SMALL, "nr"), pages + 3);
     assert!(!rig.state().exists(), "nothing of the run is left");
+}
+
+/// Somebody takes two of the pages as soon as the pool has them.
+#[test]
+fn pages_that_others_use_when_a_run_is_taken_back_are_told_and_released_later() {
+    let Some(rig) = Rig::take("pages_that_others_use_when_a_run_is_taken_back_are_told_and_released_later") else {
+        return;
+    };
+    let theirs = rig.mount("theirs", "pagesize=2M").join("two");
+    let (pages, free) = (counter(SMALL, "nr"), counter(SMALL, "free"));
+    if free > 0 {
+        return skip(
+            "pages_that_others_use_when_a_run_is_taken_back_are_told_and_released_later",
+            "free pages are there",
+        );
+    }
+    let talk = |talk: Talk| {
+        if matches!(talk, Talk::Raising { .. }) {
+            let file = std::fs::File::create(&theirs).unwrap();
+            nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, 4 << 20).unwrap();
+        }
+    };
+    let (root, stop) = (Root::at("/"), Stop::default());
+    let error = init(&order(&rig), &World { root: &root, state: &rig.state(), stop: &stop, talk: &talk }).unwrap_err();
+    assert!(error.is_answer(), "{error}");
+    assert!(error.to_string().contains("stays: 2 pages of 2MiB on node 0, which are in use"), "{error}");
+    assert_eq!(counter(SMALL, "nr"), pages + 2);
+    std::fs::remove_file(&theirs).unwrap();
+    rig.ask("release", &["--all"]).ok();
+    assert_eq!(counter(SMALL, "nr"), pages);
+    assert!(!rig.state().exists());
 }
