@@ -193,9 +193,15 @@ fn kernel_lines(wish: &Wish, facts: &Facts, command_line: &str) -> Vec<KernelLin
             *pages = (*pages).max(pool.pages.saturating_sub(pool.surplus));
         }
         let words = pool::boot_line(page_bytes, &pools);
-        KernelLine { page_bytes, is_there: command_line.contains(&words), words }
+        KernelLine { page_bytes, is_there: has_words(command_line, &words), words }
     };
     sizes.into_iter().map(line).collect()
+}
+
+/// Whether these words stand there one after the other, as whole words: `0:6` is not in `0:64`.
+fn has_words(line: &str, words: &str) -> bool {
+    let (line, words): (Vec<_>, Vec<_>) = (line.split_whitespace().collect(), words.split_whitespace().collect());
+    line.windows(words.len().max(1)).any(|part| part == words)
 }
 
 /// The text of the unit.
@@ -413,6 +419,8 @@ mod tests {
         assert_eq!(words([0, 80]), "hugepagesz=1G hugepages=0:64,1:80", "others have some too");
         let booted = kernel_lines(&wish(), &facts([64, 64]), "ro hugepagesz=1G hugepages=0:64,1:64 quiet");
         assert!(booted[0].is_there);
+        let other = kernel_lines(&wish(), &facts([64, 64]), "ro hugepagesz=1G hugepages=0:64,1:640 quiet");
+        assert!(!other[0].is_there, "1:640 is another number");
         let mut small = wish();
         small.targets.iter_mut().for_each(|(_, place)| place.page_bytes = Bytes::mib(2));
         assert!(kernel_lines(&small, &facts([0, 0]), "").is_empty(), "pages of 2 MiB can be had later");
