@@ -60,7 +60,7 @@ pub fn targets(
             return Err(Refusal::Config(format!(
                 "processors.pc1[{other}] and {name} have the same folder {}: each would take the files the other is using, \
                  and spoil its sectors; give each a folder of its own",
-                pattern.folder(NodeId(0)).parent().unwrap_or(Path::new("/")).display()
+                pattern.shown().display()
             )));
         }
         let Home { node, note } = home(processor, cpus).map_err(|why| Refusal::Config(format!("{name}: {why}")))?;
@@ -191,7 +191,13 @@ mod tests {
     fn two_processors_in_one_folder_would_spoil_each_others_sectors() {
         let on = |node: u32, folder: &str| pc1(folder, &format!("concurrent = 1\ncgroup.cpuset = \"{}\"", node * 4));
         let text = refused(&(on(0, "/h/a") + &on(0, "/h//a/")));
-        assert!(text.contains("processors.pc1[0] and processors.pc1[1] have the same folder /h/a:"), "{text}");
+        assert!(
+            text.contains("processors.pc1[0] and processors.pc1[1] have the same folder /h/a/numa_$NUMA_NODE_INDEX:"),
+            "{text}"
+        );
+        let by_pattern = (on(0, "/h/n$NUMA_NODE_INDEX/x") + &on(0, "/h/n$NUMA_NODE_INDEX/x"))
+            .replace("HUGEPAGE_FILES_PATH", "HUGEPAGE_FILES_PATH_PATTERN");
+        assert!(refused(&by_pattern).contains("have the same folder /h/n$NUMA_NODE_INDEX/x:"));
         read(&(on(0, "/h/a") + &on(1, "/h/b")), "[\"32GiB\"]").unwrap();
     }
 
