@@ -43,6 +43,8 @@ pub enum Refusal {
     Wildcard(String),
     #[error("{}: write an absolute path without `..`", .0.display())]
     NotAbsolute(PathBuf),
+    #[error("the path {0:?} is not UTF-8, which a configuration of PC1 could not name; choose another")]
+    NotUtf8(PathBuf),
     #[error("files of {size} cannot be made of {page} pages; the next sizes that can are {}", sizes(*below, *above))]
     NotAMultiple { size: Bytes, page: Bytes, below: Option<Bytes>, above: Option<Bytes> },
     #[error("that is more than 2^64 pages")]

@@ -47,7 +47,12 @@ pub struct Pattern(String);
 impl Pattern {
     /// `PATH/numa_N`, which is what PC1 makes of `HUGEPAGE_FILES_PATH`.
     pub fn of_path(path: &Path) -> Result<Self, Refusal> {
-        Self::parse(&path.join(format!("numa_{PLACEHOLDER}")).to_string_lossy())
+        Self::parse_path(&path.join(format!("numa_{PLACEHOLDER}")))
+    }
+
+    /// A pattern that was made of a path, which may hold what no text can.
+    pub fn parse_path(path: &Path) -> Result<Self, Refusal> {
+        Self::parse(path.to_str().ok_or_else(|| Refusal::NotUtf8(path.to_owned()))?)
     }
 
     /// A pattern as PC1 takes it in `HUGEPAGE_FILES_PATH_PATTERN`.
@@ -63,7 +68,7 @@ impl Pattern {
         if text.contains(['*', '?', '[']) {
             return Err(Refusal::Wildcard(text.to_owned()));
         }
-        // Without `.`, doubled and trailing slashes: one folder, one spelling.
+        // Of a text, and so nothing is lost in it. Without `.`, doubled and trailing slashes: one folder, one spelling.
         Ok(Self(path.components().collect::<PathBuf>().to_string_lossy().into_owned()))
     }
 
@@ -210,6 +215,10 @@ mod tests {
         assert!(matches!(Pattern::of_path(Path::new("/mnt/huge[1]")), Err(Refusal::Wildcard(_))));
         assert!(matches!(Pattern::parse("huge/$NUMA_NODE_INDEX"), Err(Refusal::NotAbsolute(_))));
         assert!(matches!(Pattern::of_path(Path::new("/mnt/huge/../etc")), Err(Refusal::NotAbsolute(_))));
+        use std::os::unix::ffi::OsStrExt;
+        let latin = Path::new(std::ffi::OsStr::from_bytes(b"/mnt/h\xfcge"));
+        let refused = Pattern::of_path(latin).unwrap_err().to_string();
+        assert!(refused.contains(r#""/mnt/h\xFCge/numa_$NUMA_NODE_INDEX""#) && refused.contains("UTF-8"), "{refused}");
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Args {
 
     fn targets(&self, root: &Root) -> Result<Vec<Target>, InitError> {
         let pattern = match (&self.path_pattern, &self.path) {
-            (Some(pattern), _) => Pattern::parse(&absolute(Path::new(pattern))?.to_string_lossy())?,
+            (Some(pattern), _) => Pattern::parse_path(&absolute(Path::new(pattern))?)?,
             (None, Some(path)) => Pattern::of_path(&absolute(path)?)?,
             (None, None) => unreachable!("clap asks for one of them"),
         };

@@ -24,7 +24,7 @@ impl Which {
     /// What was chosen.
     pub fn choice(&self) -> Result<Choice, InitError> {
         let pattern = match (&self.path_pattern, &self.path) {
-            (Some(pattern), _) => Some(Pattern::parse(&absolute(Path::new(pattern))?.to_string_lossy())?),
+            (Some(pattern), _) => Some(Pattern::parse_path(&absolute(Path::new(pattern))?)?),
             (None, Some(path)) => Some(Pattern::of_path(&absolute(path)?)?),
             (None, None) => None,
         };
