@@ -58,11 +58,12 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(root: &'a Root, folder: &'a Path) -> Self {
         let pages_before = pool(root);
+        // From here on whatever fails puts the pool back.
+        let bench = Self { root, folder, pages_before };
         hugetlb::set_pool(root, NODE, PAGE, pages_before + TOTAL.0 / PAGE.0).expect("it was seen to be writable");
         let at = folder.join("huge");
         fs::create_dir(&at).expect("the folder is new");
         hugetlbfs::mount_at(root, &at, PAGE, "none").expect("root may mount");
-        let bench = Self { root, folder, pages_before };
         assert_eq!(pool(root), pages_before + TOTAL.0 / PAGE.0, "the kernel has no {TOTAL} in pages of {PAGE}");
         bench
     }
