@@ -8,7 +8,7 @@ use crate::{
     },
     worker_config::Sealing,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 impl Worker {
     /// The sector's name; none without a sector.
@@ -70,11 +70,13 @@ impl Worker {
             self.judge(now, to)?;
             if to == State::Aborted && now != State::Aborted {
                 let reason = "given up by an operator".to_owned();
+                let sector = self.sector();
                 self.obey(Event::Aborted { reason })?;
+                warn!(sector, from = %now, "given up by an operator");
                 metrics::failed(Level::Abort, now);
             } else if to != now {
-                info!(sector = self.sector(), from = %now, %to, "sent back by an operator");
                 self.obey(Event::SetBack { to })?;
+                info!(sector = self.sector(), from = %now, %to, "sent back by an operator");
             }
         }
         self.last_error = None;
