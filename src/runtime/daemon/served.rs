@@ -11,7 +11,10 @@ use crate::{
             embedded::{self, Embedded, EmbeddedOptions},
             served::{self, access::Access},
         },
-        proofs,
+        proofs::{
+            self,
+            params::{self, ParamsKind},
+        },
         store::scan,
     },
     sys::token::Token,
@@ -74,6 +77,7 @@ pub fn check_manager(config: &ManagerConfig) -> Findings {
     if let Err(error) = scan::scan(&config.scan_persist_stores) {
         found.problem(error.to_string());
     }
+    found.warnings.extend(no_keys(config));
     let listen = config.served.listen;
     match &config.served.token_file {
         Some(path) => {
@@ -89,6 +93,15 @@ pub fn check_manager(config: &ManagerConfig) -> Findings {
     found
 }
 
+/// Without keys no proof can be verified, and every sector waits at its last step.
+fn no_keys(config: &ManagerConfig) -> Option<String> {
+    let proof = config.embedded.proof_type;
+    (params::kind(proof) == ParamsKind::Missing).then(|| {
+        let size = proof.sector_size();
+        format!("proof keys of {size} are not there, and proofs are verified with them; get them with: damocles-worker params fetch --sector-size {size}")
+    })
+}
+
 /// Serves the manager until a signal. `listening` is called once it can be asked.
 ///
 /// # Errors
@@ -101,6 +114,7 @@ pub fn serve_manager(
 ) -> Result<(), DaemonError> {
     let token = config.served.token_file.as_deref().map(Token::read).transpose();
     let token = token.map_err(|error| DaemonError::Manager(format!("token file {error}")))?;
+    no_keys(config).filter(|_| !rehearsal).iter().for_each(|warning| warn!("{warning}"));
     let stores = stores::attach(&config.attached, &config.scan_persist_stores, true, Some(config.embedded.miner))?;
     let options = EmbeddedOptions { attached: stores::for_manager(&stores), ..options(config, rehearsal) };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -46,6 +46,13 @@ pub(super) fn set_back(mut record: Record, to: State) -> Option<Record> {
         // With a ticket the state is reached: the same one given again would be no news.
         record.ticket = None;
     }
+    if before(DealsAcquired) {
+        // The manager is asked again, and may give others.
+        record.deals.clear();
+    }
+    if before(PieceAdded) {
+        record.pieces.clear();
+    }
     if before(PC1Done) {
         record.pc1 = None;
     }

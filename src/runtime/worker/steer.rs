@@ -8,7 +8,7 @@ use crate::{
     },
     worker_config::Sealing,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 impl Worker {
     /// The sector's name; none without a sector.
@@ -69,16 +69,26 @@ impl Worker {
         if let Some(to) = to {
             self.judge(now, to)?;
             if to == State::Aborted && now != State::Aborted {
-                metrics::failed(Level::Abort, now);
                 let reason = "given up by an operator".to_owned();
-                self.happen_and_report(Event::Aborted { reason }).map_err(|error| error.to_string())?;
+                let sector = self.sector();
+                self.obey(Event::Aborted { reason })?;
+                warn!(sector, from = %now, "given up by an operator");
+                metrics::failed(Level::Abort, now);
             } else if to != now {
+                self.obey(Event::SetBack { to })?;
                 info!(sector = self.sector(), from = %now, %to, "sent back by an operator");
-                self.happen_and_report(Event::SetBack { to }).map_err(|error| error.to_string())?;
             }
         }
         self.last_error = None;
         self.happen(Event::Resumed).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// An order is obeyed now or not at all: one that was refused for a full disk must not happen later.
+    fn obey(&mut self, event: Event) -> Result<(), String> {
+        let (prev, name) = (self.record().state, event.name());
+        self.happen(event).map_err(|error| error.to_string())?;
+        self.submit_report(prev, name, None);
+        Ok(())
     }
 
     fn judge(&self, now: State, to: State) -> Result<(), String> {

@@ -30,7 +30,11 @@ use axum::{
 };
 use rpc::{Asked, Refused};
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// More than this is no request of any worker: the largest, a proof of 64 GiB, has four thousand bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -44,13 +48,13 @@ const CALLS_AT_ONCE_MAX: usize = 256;
 struct Served<M> {
     manager: Arc<M>,
     access: Arc<Access>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 /// The routes of a served manager. It has to be told who connects
 /// (`into_make_service_with_connect_info::<SocketAddr>()`).
 pub fn router<M: Manager>(manager: Arc<M>, access: impl Into<Arc<Access>>) -> Router {
-    let served = Served { manager, access: access.into(), room: Semaphore::new(CALLS_AT_ONCE_MAX) };
+    let served = Served { manager, access: access.into(), room: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)) };
     Router::new().route("/rpc/v0", post(answer::<M>)).with_state(Arc::new(served))
 }
 
@@ -93,15 +97,20 @@ async fn answer<M: Manager>(
         return json(StatusCode::UNAUTHORIZED, Refused::no_access(&asked, why).body());
     }
     // Not before the body is there and may be asked: who only holds connections open keeps nobody out.
-    let Ok(_room) = served.room.try_acquire() else {
+    let Ok(room) = served.room.clone().try_acquire_owned() else {
         return away("too many calls at once: ask again later");
     };
-    carry_out(served.manager.clone(), asked).await
+    carry_out(served.manager.clone(), asked, room).await
 }
 
-async fn carry_out<M: Manager>(manager: Arc<M>, Asked { id, call }: Asked) -> Response {
+async fn carry_out<M: Manager>(manager: Arc<M>, Asked { id, call }: Asked, room: OwnedSemaphorePermit) -> Response {
     // A task of its own: a caller that hangs up would end this one between two steps of the manager's.
-    let Ok(answer) = tokio::spawn(async move { manager.call(call).await }).await else {
+    // It keeps its place until it has ended, so that callers that hang up cannot pile calls up.
+    let task = tokio::spawn(async move {
+        let _room = room;
+        manager.call(call).await
+    });
+    let Ok(answer) = task.await else {
         return away("the call fell over: see the manager's log");
     };
     if let Err(error) = &answer {

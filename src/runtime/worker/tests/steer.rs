@@ -130,3 +130,17 @@ fn settings_change_between_two_sectors() {
         worker.step();
     }
 }
+
+#[test]
+fn an_order_that_a_full_disk_refused_does_not_happen_later() {
+    let bench = Bench::new();
+    let mut worker = standing_in(&bench, State::PC1Done);
+    worker.store.break_journal(true);
+    for to in [State::Allocated, State::Aborted] {
+        assert!(worker.resume(Some(to)).is_err(), "{to}");
+    }
+    worker.store.break_journal(false);
+    let Some(Step::Finished(record)) = bench.run(&mut worker, 1000) else { panic!("it goes on from where it was") };
+    assert_eq!(record.state, State::Finished);
+    assert_eq!(bench.stages.done.lock().unwrap().iter().filter(|stage| **stage == "pc1").count(), 1);
+}
