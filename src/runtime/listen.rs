@@ -1,7 +1,7 @@
 //! Listeners: taken before anything is begun, served until the daemon ends.
 //!
 //! What always holds: a stranger can hold neither a stop nor more than a bounded part of this process. Connections are
-//! counted, each request has its time, and a stop waits for nobody.
+//! counted, each request has its time once its headers are there, and a stop waits for nobody.
 
 use axum::{
     Router,

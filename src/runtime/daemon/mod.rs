@@ -126,7 +126,7 @@ fn list(errors: &[super::processor::pool::StartError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 
-/// Asks a running daemon to stop in order, and wakes whoever rests.
+/// Asks a running daemon to stop in order. Whoever collects from the threads sees it within a tenth of a second and wakes them.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
