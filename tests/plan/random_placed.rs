@@ -222,6 +222,17 @@ proptest! {
 
 }
 
+/// Found by chance: with more cores C2 got more threads, and their memory was then missing for as many PC1 tasks.
+#[test]
+fn cores_that_would_cost_too_much_memory_stay_idle() {
+    let machine = catalogue::machine("2x EPYC-9754 1376GiB 2x nvme-3.84TB").unwrap();
+    let choices =
+        Choices { prover: Prover::StockDamocles, static_tree_d: Some("/srv/tree_d".into()), ..Choices::default() };
+    let more = Change { cores: 8, ..Change::default() }.applied_to(&machine);
+    let made = [&machine, &more].map(|machine| most(machine, &choices, SectorSize::GiB32));
+    assert!(made[0] > 1.95 && made[1] >= made[0] * (1.0 - 1e-9), "{made:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::cases(250)))]
 

@@ -9,6 +9,7 @@ use super::{
     layout::Layout,
     memory::reserve,
     pc1::Pc1Set,
+    split::Split,
     steady,
 };
 use crate::{
@@ -131,6 +132,9 @@ impl Builder<'_> {
     fn dealt(&self, pool: &mut Pool) -> Vec<Station<'_>> {
         let is_local = self.query.choices.is_c2_local();
         let Layout { pc2, c2, .. } = self.layout;
+        if let Some(split) = self.layout.split {
+            return self.split_stations(pool, split);
+        }
         let mut stations = match (self.layout.has(Stage::Pc2), self.layout.has(Stage::C2)) {
             (false, false) if is_local => {
                 let share = self.layout.first_cores.unwrap_or_else(|| self.pc2_share(pool.len())).min(pool.len());
@@ -151,6 +155,23 @@ impl Builder<'_> {
             }
             (true, _) => self.all_on_gpus(pool),
         };
+        stations.sort_by_key(|station| station.stage);
+        stations
+    }
+
+    /// Those with GPUs first: their cores should be near.
+    fn split_stations(&self, pool: &mut Pool, split: Split) -> Vec<Station<'_>> {
+        let mut stages = [(Stage::Pc2, split.pc2, &self.layout.pc2), (Stage::C2, split.c2, &self.layout.c2)];
+        stages.sort_by_key(|(_, _, gpus)| gpus.is_empty());
+        let mut stations = Vec::new();
+        for (stage, share, gpus) in stages {
+            if gpus.is_empty() {
+                stations.extend(self.deal_to_cores(pool, stage, share.processors, share.processors * share.cores));
+            } else {
+                let dealt = pool.deal(&self.homes(gpus), Some(share.cores));
+                stations.extend(gpus.iter().zip(dealt).map(|(gpu, dealt)| self.station(*gpu, stage, dealt)));
+            }
+        }
         stations.sort_by_key(|station| station.stage);
         stations
     }
@@ -180,7 +201,7 @@ impl Builder<'_> {
 
     fn c2_on_cores(&self, pool: &mut Pool) -> Vec<Station<'_>> {
         let each = self.cost(Stage::C2).cores() as usize;
-        let cores = pool.len().min(self.layout.c2_cores.unwrap_or(usize::MAX)).min(self.layout.c2_processors * each);
+        let cores = pool.len().min(self.layout.c2_processors * each);
         self.deal_to_cores(pool, Stage::C2, self.layout.c2_processors, cores)
     }
 
@@ -208,7 +229,7 @@ impl Builder<'_> {
         let nodes = self.query.inventory.nodes.len();
         let home = |place: usize| (processors >= nodes && !self.layout.spread).then_some(place % nodes.max(1));
         let homes: Vec<_> = (0..processors).map(home).collect();
-        let dealt = pool.deal(&homes, Some(cores / processors));
+        let dealt = pool.deal(&homes, Some(cores / processors.max(1)));
         let station = |dealt| Station { stage, cost: self.cost(stage), gpu: None, is_shared: false, dealt };
         dealt.into_iter().map(station).collect()
     }
@@ -242,54 +263,117 @@ impl Builder<'_> {
     fn minutes_per_sector(&self, stations: &[Station]) -> f64 {
         let slowest = |stage: Stage| {
             let minutes = stations.iter().filter(|station| station.stage == stage).map(Station::minutes);
-            minutes.reduce(f64::max).unwrap_or_else(|| self.remote_minutes())
+            minutes.reduce(f64::max).unwrap_or_else(|| remote_minutes(self.query))
         };
+        self.minutes_with(slowest(Stage::Pc2), slowest(Stage::C2))
+    }
+
+    pub fn minutes_with(&self, pc2: f64, c2: f64) -> f64 {
         let light = [Stage::AddPieces, Stage::TreeD, Stage::C1].map(|stage| self.system_minutes(stage));
-        light.iter().sum::<f64>()
-            + self.pc1_minutes()
-            + slowest(Stage::Pc2)
-            + slowest(Stage::C2)
-            + self.query.costs.waits
+        light.iter().sum::<f64>() + self.pc1_minutes() + pc2 + c2 + self.query.costs.waits
+    }
+
+    pub fn pc1_rate(&self) -> f64 {
+        steady::per_hour(self.tasks, self.pc1_minutes())
+    }
+
+    /// What room and speed of the disks let pass when a sector is under way for so long.
+    pub fn rate_by_disks(&self, minutes_per_sector: f64) -> f64 {
+        let threads = disks::most_threads(self.query.folders).unwrap_or(THREADS_MAX).min(THREADS_MAX);
+        self.bound((f64::INFINITY, Bottleneck::DiskRoom), threads, minutes_per_sector).0
+    }
+
+    /// Held by PC1 and C1 at their limits.
+    pub fn fixed_memory(&self, of: fn(&Cost, u32) -> Bytes) -> u64 {
+        let times = |stage: Stage, tasks: u32| of(self.cost(stage), 1).0.saturating_mul(tasks.into());
+        times(Stage::Pc1, self.tasks).saturating_add(times(Stage::C1, 1))
+    }
+
+    /// What may be planned on the machine: without the reserve, and without pages in pools beyond what PC1 uses.
+    pub fn have(&self, base: &Base) -> Bytes {
+        let query = self.query;
+        let inventory = query.inventory;
+        let lost: u64 = inventory
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(place, node)| {
+                let set = base.pc1.iter().find(|(at, _)| *at == place && query.choices.hugepages.is_some());
+                node.pooled.0.saturating_sub(set.map_or(0, |(_, set)| self.pc1_memory(set).0))
+            })
+            .sum();
+        Bytes(inventory.memory.0.saturating_sub(reserve(inventory.memory).0).saturating_sub(lost))
+    }
+
+    fn pc1_memory(&self, set: &Pc1Set) -> Bytes {
+        Bytes(self.cost(Stage::Pc1).memory_on(1).0.saturating_mul(set.tasks.into()))
+    }
+
+    /// Places of tree_d and add_pieces for a rate beside what the others hold: fewer where memory is short, and then they
+    /// bound the rate.
+    pub fn light(&self, rate: f64, held: Bytes, have: Bytes) -> Result<Light, Short> {
+        let wanted = |stage: Stage| steady::places(rate / LIGHT_LOAD, self.system_minutes(stage));
+        let (add_pieces, tree_d) = (wanted(Stage::AddPieces), wanted(Stage::TreeD));
+        let mut light = Light { add_pieces, tree_d, rate, most: f64::INFINITY, bound: None };
+        let bytes = |stage: Stage, places: u32| self.cost(stage).memory_on(1).0.saturating_mul(places.into());
+        loop {
+            let (add_pieces, tree_d) = (bytes(Stage::AddPieces, light.add_pieces), bytes(Stage::TreeD, light.tree_d));
+            let need = Bytes(held.0.saturating_add(add_pieces).saturating_add(tree_d));
+            if need <= have || self.query.choices.overcommit {
+                return Ok(light);
+            }
+            let (stage, places) = match (light.tree_d, light.add_pieces) {
+                (2.., _) => (Stage::TreeD, &mut light.tree_d),
+                (_, 2..) => (Stage::AddPieces, &mut light.add_pieces),
+                _ => return Err(Short::Memory { need, have }),
+            };
+            *places -= 1;
+            light.most = light.most.min(steady::per_hour(*places, self.system_minutes(stage)) * LIGHT_LOAD);
+            if light.most < light.rate {
+                (light.rate, light.bound) = (light.most, Some(stage));
+            }
+        }
     }
 
     fn pc1_minutes(&self) -> f64 {
         let cost = self.cost(Stage::Pc1);
         cost.minutes(cost.cores())
     }
+}
 
-    /// C2 elsewhere is taken to be as fast as a GPU of the field.
-    fn remote_minutes(&self) -> f64 {
-        let here = (0..self.query.inventory.gpus.len()).filter_map(|gpu| self.query.costs.on_gpu(gpu, Stage::C2));
-        here.map(|cost| cost.minutes(u32::MAX)).reduce(f64::min).unwrap_or(REMOTE_C2_MINUTES)
-    }
+/// C2 elsewhere is taken to be as fast as a GPU of the field.
+pub(super) fn remote_minutes(query: &Query) -> f64 {
+    let here = (0..query.inventory.gpus.len()).filter_map(|gpu| query.costs.on_gpu(gpu, Stage::C2));
+    here.map(|cost| cost.minutes(u32::MAX)).reduce(f64::min).unwrap_or(REMOTE_C2_MINUTES)
+}
+
+/// Places of the stages that are short, the rate with them, and which of them bounds it if one does.
+pub(super) struct Light {
+    add_pieces: u32,
+    tree_d: u32,
+    pub rate: f64,
+    /// What the places that were given up leave.
+    most: f64,
+    bound: Option<Stage>,
 }
 
 impl Draft<'_> {
-    /// With fewer tree_d and add_pieces at once where memory is short; then they bound the rate.
+    /// With fewer tree_d and add_pieces at once where memory is short.
     fn within_memory(mut self) -> Result<Self, Short> {
-        loop {
-            let (need, have) = (self.need(Cost::memory_on), self.have());
-            if need <= have || self.builder.query.choices.overcommit {
-                return Ok(self);
-            }
-            let (stage, places) = match (self.tree_d, self.add_pieces) {
-                (2.., _) => (Stage::TreeD, &mut self.tree_d),
-                (_, 2..) => (Stage::AddPieces, &mut self.add_pieces),
-                _ => return Err(Short::Memory { need, have }),
-            };
-            *places -= 1;
-            let rate = steady::per_hour(*places, self.builder.system_minutes(stage)) * LIGHT_LOAD;
-            self.most = self.most.min(rate);
-            if rate < self.rate {
-                (self.rate, self.bottleneck) = (rate, Bottleneck::Stage(stage));
-            }
+        let held = self.held(Cost::memory_on);
+        let light = self.builder.light(self.rate, held, self.builder.have(&self.base))?;
+        (self.add_pieces, self.tree_d) = (light.add_pieces, light.tree_d);
+        self.most = self.most.min(light.most);
+        if let Some(stage) = light.bound {
+            (self.rate, self.bottleneck) = (light.rate, Bottleneck::Stage(stage));
         }
+        Ok(self)
     }
 
     pub fn finish(self) -> Placement {
         let builder = self.builder;
         let query = builder.query;
-        let remote = steady::places(self.rate * SLACK, builder.remote_minutes());
+        let remote = steady::places(self.rate * SLACK, remote_minutes(query));
         let mut placement = Placement {
             gpu_use: builder.layout.gpu_use(),
             producers: query.choices.prover.least_producers() as u32,
@@ -312,20 +396,16 @@ impl Draft<'_> {
         placement.memory = Memory {
             need: self.need(Cost::memory_on),
             need_most: self.need(Cost::memory_most_on),
-            have: self.have(),
+            have: builder.have(&self.base),
             reserve: reserve(query.inventory.memory),
             nodes: self.prefer_nodes(&mut placement),
         };
         placement
     }
 
-    fn pc1_memory(&self, set: &Pc1Set) -> Bytes {
-        Bytes(self.builder.cost(Stage::Pc1).memory_on(1).0.saturating_mul(set.tasks.into()))
-    }
-
     fn pc1_processor(&self, node: usize, set: &Pc1Set) -> Pc1Processor {
         let node = self.builder.query.inventory.nodes[node].id;
-        Pc1Processor { node, cpuset: set.cpuset.clone(), tasks: set.tasks, memory: self.pc1_memory(set) }
+        Pc1Processor { node, cpuset: set.cpuset.clone(), tasks: set.tasks, memory: self.builder.pc1_memory(set) }
     }
 
     /// Half the time that PC1 starts are apart on average: enough to spread the first ones, too little to hold back
@@ -348,29 +428,16 @@ impl Draft<'_> {
         }
     }
 
-    /// What may be planned on the machine: without the reserve, and without pages in pools beyond what PC1 uses.
-    fn have(&self) -> Bytes {
-        let query = self.builder.query;
-        let inventory = query.inventory;
-        let lost: u64 = inventory
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(place, node)| {
-                let set = self.base.pc1.iter().find(|(at, _)| *at == place && query.choices.hugepages.is_some());
-                node.pooled.0.saturating_sub(set.map_or(0, |(_, set)| self.pc1_memory(set).0))
-            })
-            .sum();
-        Bytes(inventory.memory.0.saturating_sub(reserve(inventory.memory).0).saturating_sub(lost))
-    }
-
     /// Everything at its limit at once.
     fn need(&self, of: fn(&Cost, u32) -> Bytes) -> Bytes {
         let times = |stage: Stage, tasks: u32| of(self.builder.cost(stage), 1).0.saturating_mul(tasks.into());
-        let light = times(Stage::AddPieces, self.add_pieces)
-            .saturating_add(times(Stage::TreeD, self.tree_d))
-            .saturating_add(times(Stage::C1, 1));
-        let pc1 = times(Stage::Pc1, self.builder.tasks);
+        let light = times(Stage::AddPieces, self.add_pieces).saturating_add(times(Stage::TreeD, self.tree_d));
+        Bytes(self.held(of).0.saturating_add(light))
+    }
+
+    /// The same without tree_d and add_pieces.
+    fn held(&self, of: fn(&Cost, u32) -> Bytes) -> Bytes {
+        let fixed = self.builder.fixed_memory(of);
         let mut by_lock: BTreeMap<usize, u64> = BTreeMap::new();
         let mut alone = 0u64;
         for station in &self.stations {
@@ -383,7 +450,7 @@ impl Draft<'_> {
                 None => alone = alone.saturating_add(bytes),
             }
         }
-        Bytes(by_lock.into_values().fold(light.saturating_add(pc1).saturating_add(alone), u64::saturating_add))
+        Bytes(by_lock.into_values().fold(fixed.saturating_add(alone), u64::saturating_add))
     }
 
     /// Processors whose cores are all of one node prefer it where it has the room.

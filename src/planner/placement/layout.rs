@@ -8,7 +8,7 @@
 //!
 //! A stage without a GPU is done by cores.
 
-use super::Query;
+use super::{Query, split::Split};
 use crate::{
     planner::{costs::Costs, inventory::Inventory},
     profile::Stage,
@@ -50,12 +50,13 @@ pub(super) struct Layout {
     pub both: Vec<usize>,
     /// Every processor takes its cores from all nodes, although each node has one.
     pub spread: bool,
-    /// With C2 on cores: processors, and the most cores that they get together.
+    /// With C2 on cores: its processors.
     pub c2_processors: usize,
-    pub c2_cores: Option<usize>,
     /// Cores of each processor of the stage that is served first (PC2; C2 where cores do PC2 alone; together where cores do
     /// both); none: what it can use, or else a fair part.
     pub first_cores: Option<usize>,
+    /// The cores of every processor; then nothing is dealt by the rules above.
+    pub split: Option<Split>,
 }
 
 /// More layouts than these are not looked at one by one.
@@ -114,7 +115,7 @@ fn uses_both(layout: &Layout) -> bool {
 }
 
 fn layout(pc2: Vec<usize>, c2: Vec<usize>, both: Vec<usize>) -> Layout {
-    Layout { pc2, c2, both, spread: false, c2_processors: 1, c2_cores: None, first_cores: None }
+    Layout { pc2, c2, both, spread: false, c2_processors: 1, first_cores: None, split: None }
 }
 
 /// Every way to give each GPU to PC2, to C2, to both or to nobody, equal GPUs of a node counted and not told apart; none
@@ -181,15 +182,6 @@ impl Layout {
         let cores = query.costs.on_cores(Stage::C2).cores() as usize;
         let most = (query.inventory.cores as usize).div_ceil(cores).max(1);
         (1..=most).map(|c2_processors| Self { c2_processors, ..self.clone() }).collect()
-    }
-
-    /// With C2 on fewer cores than there are: each of its threads holds memory.
-    pub fn with_fewer_cores(&self, query: &Query) -> Vec<Self> {
-        if !self.has_c2_on_cores(query) {
-            return Vec::new();
-        }
-        let threads = query.costs.on_cores(Stage::C2).memory_threads as usize;
-        (1..threads).rev().map(|cores| Self { c2_cores: Some(cores), ..self.clone() }).collect()
     }
 
     fn has_c2_on_cores(&self, query: &Query) -> bool {

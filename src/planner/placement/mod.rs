@@ -15,6 +15,7 @@ pub(crate) mod disks;
 mod layout;
 pub(crate) mod memory;
 mod pc1;
+mod split;
 
 pub use disks::Folder;
 pub use layout::GpuUse;
@@ -29,6 +30,7 @@ use base::Bases;
 use build::{Builder, Draft};
 use layout::Layout;
 use serde::Serialize;
+use split::OnCores;
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
 /// Everything of one machine in its place.
@@ -169,14 +171,18 @@ pub(crate) fn candidates<'a>(query: &'a Query<'a>) -> Candidates<'a> {
     if layouts.is_empty() {
         all.short.push(Short::Gpus(choices.layout.unwrap_or(GpuUse::Shared)));
     }
+    let pc1 = query.costs.on_cores(Stage::Pc1);
+    let on_cores = OnCores::new(query, steady::per_hour(*tasks.end(), pc1.minutes(pc1.cores())));
     for layout in &layouts {
         if wide {
             all.try_all(layout.with_splits(query), &tasks);
         }
-        let is_short_of_memory = all.try_all(layout.with_processors(query), &tasks);
-        // Fewer threads of C2 hold less memory: worth the time only where memory is what is missing.
-        if is_short_of_memory {
-            all.try_all(layout.with_fewer_cores(query), &tasks);
+        all.try_all(layout.with_processors(query), &tasks);
+        if let Some(ways) = on_cores.in_layout(query, layout) {
+            all.try_layout(&tasks, &|all, tasks| {
+                let split = all.builder(layout, tasks).best_split(&ways)?;
+                Ok(Layout { split: Some(split), ..layout.clone() })
+            });
         }
     }
     all
@@ -188,26 +194,21 @@ fn lack_of_units(inventory: &Inventory, tasks: u32, producers: usize, most: u32)
 }
 
 impl Candidates<'_> {
-    /// Whether any of them lacked memory.
-    fn try_all(&mut self, layouts: Vec<Layout>, tasks: &RangeInclusive<u32>) -> bool {
-        let tried: Vec<bool> = layouts.into_iter().map(|layout| self.try_layout(&layout, tasks)).collect();
-        tried.contains(&true)
+    fn try_all(&mut self, layouts: Vec<Layout>, tasks: &RangeInclusive<u32>) {
+        layouts.into_iter().for_each(|layout| self.try_layout(tasks, &|_, _| Ok(layout.clone())));
     }
 
-    /// From few PC1 tasks to many, until PC1 is not what limits: more of it would only take from the others. Whether
-    /// any lacked memory.
-    fn try_layout(&mut self, layout: &Layout, tasks: &RangeInclusive<u32>) -> bool {
-        let mut lacks_memory = false;
+    /// From few PC1 tasks to many, until PC1 is not what limits: more of it would only take from the others.
+    fn try_layout(&mut self, tasks: &RangeInclusive<u32>, layout_for: &dyn Fn(&Self, u32) -> Result<Layout, Short>) {
         let mut last: Option<Candidate> = None;
         let first = *tasks.start();
         let mut beyond = self.beyond;
         for tasks in tasks.clone() {
-            match self.builder(layout, tasks).draft() {
-                Ok(draft) => {
-                    let Draft { rate, most, bottleneck, .. } = draft;
-                    let layout = layout.clone();
-                    self.fitting.extend(last.replace(Candidate { layout, tasks, rate, most, bottleneck }));
-                    if bottleneck != Bottleneck::Stage(Stage::Pc1) {
+            match layout_for(self, tasks).and_then(|layout| self.candidate(layout, tasks)) {
+                Ok(candidate) => {
+                    let is_balanced = candidate.bottleneck != Bottleneck::Stage(Stage::Pc1);
+                    self.fitting.extend(last.replace(candidate));
+                    if is_balanced {
                         if beyond == 0 {
                             break;
                         }
@@ -215,7 +216,6 @@ impl Candidates<'_> {
                     }
                 }
                 Err(short) => {
-                    lacks_memory |= short.bottleneck() == Bottleneck::Memory;
                     // What keeps PC1 from growing is the bottleneck of the last that fits.
                     if let Some(last) = last.as_mut().filter(|last| last.bottleneck == Bottleneck::Stage(Stage::Pc1)) {
                         last.bottleneck = short.bottleneck();
@@ -228,7 +228,12 @@ impl Candidates<'_> {
             }
         }
         self.fitting.extend(last);
-        lacks_memory
+    }
+
+    fn candidate(&self, layout: Layout, tasks: u32) -> Result<Candidate, Short> {
+        let builder = self.builder(&layout, tasks);
+        let Draft { rate, most, bottleneck, .. } = builder.draft()?;
+        Ok(Candidate { layout, tasks, rate, most, bottleneck })
     }
 
     fn builder<'b>(&'b self, layout: &'b Layout, tasks: u32) -> Builder<'b> {
