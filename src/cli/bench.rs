@@ -340,7 +340,11 @@ fn sample_json(sample: &Sample, is_best: bool) -> serde_json::Value {
 
 fn sample_cells(sample: &Sample, is_best: bool) -> Vec<String> {
     let (least, most) = sample.range();
-    let minutes = |seconds: f64| format!("{:.3}", seconds / 60.0);
+    // Three digits at least: small sectors have stages of milliseconds.
+    let minutes = |seconds: f64| {
+        let minutes = seconds / 60.0;
+        if minutes < 0.1 { format!("{minutes:.6}") } else { format!("{minutes:.3}") }
+    };
     vec![
         sample.stage.to_string(),
         sample.layout.to_string(),

@@ -59,7 +59,7 @@ fn is_small(request: &Request) -> bool {
 }
 
 /// What the simulation is asked for a plan.
-pub(super) fn question<'a>(
+pub(in crate::planner) fn question<'a>(
     config: &'a WorkerConfig,
     machine: &'a Machine,
     request: &'a Request,

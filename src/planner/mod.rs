@@ -241,7 +241,8 @@ pub fn foresee(machine: &Machine, request: &Request, plan: &Plan) -> Result<simu
 const FORECAST_SECTORS: f64 = 2_000.0;
 const FORECAST_WAYS: f64 = 8.0;
 const FORECAST_DAYS_MAX: f64 = 30.0;
-const FORECAST_SEED: u64 = 1;
+/// Where chance begins: everybody who plans the same sees the same.
+pub(crate) const FORECAST_SEED: u64 = 1;
 
 /// How long one epoch of the embedded manager's chain lasts. The network's 30 s would make each 2KiB sector
 /// wait 75 minutes for its seed; nothing but the simulated chain depends on it.

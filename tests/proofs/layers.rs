@@ -105,13 +105,16 @@ fn layers_and_comm_r_are_the_librarys_at_8_mib_in_every_proof_version() {
         (task.sector_id, task.ticket) = (1 << (13 * replica), [replica as u8 * 17; 32]);
         let [own, stock] = both(&sector, &task);
         assert!(own == stock, "{proof}");
-        // The trees and comm_r of the two interactive versions; pc2 does not ask for more than the layers say.
-        if matches!(proof.number(), 1 | 6) {
-            let stocks = proofs::pc2(&sector.pc2_task(stock.0)).unwrap();
-            proofs::clean_before_pc2_again(&sector.cache()).unwrap();
-            let own = proofs::pc1_with(&task, &OWN, &Unwatched).unwrap();
-            assert_eq!(proofs::pc2(&sector.pc2_task(own)).unwrap(), stocks);
-        }
+        // The trees and comm_r: pc2 over the library's layers, which are still there, and over ours.
+        let stocks = (proofs::pc2(&sector.pc2_task(stock.0)).unwrap(), made(&sector.cache()));
+        only_tree_d(&sector);
+        let _ = fs::remove_file(&task.out_path);
+        let own = proofs::pc1_with(&task, &OWN, &Unwatched).unwrap();
+        let own = (proofs::pc2(&sector.pc2_task(own)).unwrap(), made(&sector.cache()));
+        assert!(own == stocks, "{proof}: {:?} and {:?}", own.0, stocks.0);
+        assert!(
+            own.1.keys().any(|name| name.contains("tree-c")) && own.1.keys().any(|name| name.contains("tree-r-last"))
+        );
     }
 }
 
@@ -303,27 +306,32 @@ fn the_golden_labels_of_rust_fil_proofs_come_out_of_every_kernel() {
 }
 
 #[test]
-fn layers_are_the_librarys_at_512_mib() {
+fn layers_trees_and_comm_r_are_the_librarys_at_512_mib() {
     if env::var_os("DAMOCLES_SLOW").is_none() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: pc1 against the library at 512 MiB: set DAMOCLES_SLOW=1");
         return;
     }
     let mut sector = Sector::new(SectorSize::MiB512);
     sector.prepare(vec![]);
-    let times = [OWN, STOCK].map(|options| {
+    let [own, stock] = [OWN, STOCK].map(|options| {
+        let task = sector.pc1_task();
+        let _ = fs::remove_file(&task.out_path);
         let began = Instant::now();
-        let answer = proofs::pc1_with(&sector.pc1_task(), &options, &Unwatched).unwrap();
-        let spent = began.elapsed();
+        let answer = proofs::pc1_with(&task, &options, &Unwatched).unwrap();
+        let _ = writeln!(std::io::stderr(), "pc1 at 512 MiB, {}: {:?}", options.prover.name(), began.elapsed());
+        let commitments = proofs::pc2(&sector.pc2_task(answer.clone())).unwrap();
         let folder = sector.path(options.prover.name());
         fs::create_dir(&folder).unwrap();
-        for name in ["sc-02-data-layer-1.dat", "sc-02-data-layer-2.dat"] {
-            fs::rename(sector.cache().join(name), folder.join(name)).unwrap();
-        }
-        (answer, spent)
+        let names: Vec<String> =
+            sector.cache_files().into_iter().map(|(name, _)| name).filter(|name| name != TREE_D).collect();
+        names.iter().for_each(|name| fs::rename(sector.cache().join(name), folder.join(name)).unwrap());
+        (answer, commitments, names)
     });
-    let _ = writeln!(std::io::stderr(), "pc1 at 512 MiB: own {:?}, stock {:?}", times[0].1, times[1].1);
-    assert_eq!(times[0].0, times[1].0);
-    for name in ["sc-02-data-layer-1.dat", "sc-02-data-layer-2.dat"] {
+    assert_eq!(own, stock);
+    for wanted in ["layer-1", "layer-2", "tree-c", "tree-r-last"] {
+        assert!(own.2.iter().any(|name| name.contains(wanted)), "{wanted} is not in {:?}", own.2);
+    }
+    for name in &own.2 {
         let [own, stock] = ["own", "stock"].map(|prover| fs::read(sector.path(prover).join(name)).unwrap());
         assert!(own == stock, "{name}");
     }

@@ -2,21 +2,15 @@
 
 use super::{ArtefactError, MachineType};
 use crate::{
-    planner::simulate::{self, Forecast, Line, Question, Span},
+    planner::{
+        self,
+        simulate::{self, Forecast, Line, Span},
+    },
     worker_config::{self, WorkerConfig},
 };
 
-/// Where chance begins: everybody who plans the same sees the same.
-const SEED: u64 = 1;
-
 /// So many ways of a sector are shown from the beginning.
 const WAYS: f64 = 2.2;
-
-/// More sectors than this are not played through: what comes after is like what came before.
-const SECTORS_MOST: f64 = 10_000.0;
-
-/// But never less than so many ways of a sector.
-const WAYS_LEAST: f64 = 40.0;
 
 /// What was played.
 #[derive(Clone, Debug)]
@@ -30,31 +24,19 @@ pub struct Played {
 }
 
 impl Played {
-    /// Plays a month of a machine of this type; none where no daemon runs.
+    /// The forecast that `plan` tells of a machine of this type; none where no daemon runs.
     pub fn of(one: &MachineType) -> Result<Option<Self>, ArtefactError> {
         let Some(host) = &one.host else { return Ok(None) };
         let Some(plan) = &host.plan else { return Ok(None) };
-        let loaded =
-            worker_config::parse(&plan.worker_toml).map_err(|no| ArtefactError::Config(one.name.clone(), no))?;
-        let choices = &host.request.choices;
-        let question = Question {
-            config: &loaded.config,
-            machine: &host.machine,
-            profile: &host.request.profile,
-            prover: choices.prover,
-            suite: choices.suite,
-            ghz: choices.ghz,
-        };
-        let failed = |no| ArtefactError::Simulation(one.name.clone(), no);
-        let line = Line::of(&question).map_err(failed)?;
-        let enough = SECTORS_MOST / (plan.capacity.sectors_per_hour_expected * 24.0);
-        let days = enough.max(WAYS_LEAST * simulate::cycle_minutes(&line) / 1440.0).min(plan.days_per_month);
-        let forecast = simulate::forecast(&question, days, SEED).map_err(failed)?;
-        let month_ms = days * 86_400_000.0;
+        let config =
+            worker_config::parse(&plan.worker_toml).map_err(|no| ArtefactError::Config(one.name.clone(), no))?.config;
+        let forecast = planner::foresee(&host.machine, &host.request, plan)?;
+        let line = Line::of(&planner::asked::question(&config, &host.machine, &host.request))
+            .map_err(|no| ArtefactError::Simulation(one.name.clone(), no))?;
         let way_ms = forecast.minutes_per_sector.max(simulate::cycle_minutes(&line)) * 60_000.0;
-        let shown_ms = (WAYS * way_ms).min(month_ms);
-        let spans = simulate::trace(&line, shown_ms, SEED);
-        Ok(Some(Self { config: loaded.config, forecast, line, spans, shown_ms }))
+        let shown_ms = (WAYS * way_ms).min(forecast.days * 86_400_000.0);
+        let spans = simulate::trace(&line, shown_ms, planner::FORECAST_SEED);
+        Ok(Some(Self { config, forecast, line, spans, shown_ms }))
     }
 
     /// Sectors that a machine has done by the end of this day; beyond what was played at the rate that it came to.

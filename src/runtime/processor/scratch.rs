@@ -36,6 +36,10 @@ use std::{
 };
 
 const PREFIX: &str = "damocles-worker-tmp-";
+/// A folder that has no lock yet: it gets its name when it has, since an unlocked one of that name is anybody's to sweep.
+const UNBORN: &str = ".damocles-worker-new-";
+/// So often another start may sweep the folder of this one before its lock is held: each needs a start at that moment.
+const BIRTHS: usize = 16;
 /// What the lock file of a daemon's folder says: a folder of that name may be somebody's own.
 const MARK: &str = "the temporary files of a damocles-worker daemon\n";
 /// The lock files of the proofs library.
@@ -62,6 +66,18 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Scrat
     move |source| ScratchError::Io { doing, path, source }
 }
 
+impl ScratchError {
+    /// Whether a folder that was being made is in the hands of another start's sweep, or gone with it.
+    fn is_swept(&self) -> bool {
+        match self {
+            Self::Lock(LockError::Held(_)) => true,
+            Self::Lock(LockError::Durable(error)) => error.kind() == io::ErrorKind::NotFound,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Haunted { .. } => false,
+        }
+    }
+}
+
 /// The folder of one daemon. It goes with this value.
 #[derive(Debug)]
 pub struct Scratch {
@@ -75,16 +91,25 @@ impl Scratch {
     pub fn open(base: &Path) -> Result<(Self, Vec<String>), ScratchError> {
         let base = base.canonicalize().map_err(io_error("looking at the temporary folder", base))?;
         let notes = sweep(&base)?;
-        // It gets its name when its lock is held: an unlocked one of that name is anybody's to sweep.
+        let mut births = 1;
+        loop {
+            match Self::make(&base) {
+                Err(error) if births < BIRTHS && error.is_swept() => births += 1,
+                made => return made.map(|made| (made, notes)),
+            }
+        }
+    }
+
+    fn make(base: &Path) -> Result<Self, ScratchError> {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let making = tempfile::Builder::new().prefix(".damocles-worker-new-").permissions(private).tempdir_in(&base);
-        let making = making.map_err(io_error("making a temporary folder in", &base))?.keep();
+        let making = tempfile::Builder::new().prefix(UNBORN).permissions(private).tempdir_in(base);
+        let making = making.map_err(io_error("making a temporary folder in", base))?.keep();
         let mut lock = Lock::take(&making.join("lock"))?;
         lock.file().write_all(MARK.as_bytes()).map_err(io_error("writing", &making.join("lock")))?;
         let mark = making.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
         let folder = base.join(format!("{PREFIX}{mark}"));
         fs::rename(&making, &folder).map_err(io_error("naming", &folder))?;
-        Ok((Self { base, folder, _lock: lock }, notes))
+        Ok(Self { base: base.to_owned(), folder, _lock: lock })
     }
 
     /// An empty temporary folder for the child `name`. `gpus` are those it can see; absent: all.
@@ -145,12 +170,16 @@ fn sweep(base: &Path) -> Result<Vec<String>, ScratchError> {
     let mut notes = Vec::new();
     let entries = fs::read_dir(base).map_err(io_error("reading", base))?;
     for folder in entries.flatten().map(|entry| entry.path()) {
-        let named = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-        if !named || !is_ours(&folder) {
+        let is_named = |prefix: &str| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        if is_named(UNBORN) {
+            sweep_unborn(&folder);
             continue;
         }
-        // Held: its daemon lives. Gone: another start sweeps at this moment.
-        let Ok(_lock) = Lock::take(&folder.join("lock")) else { continue };
+        if !is_named(PREFIX) || !is_ours(&folder) {
+            continue;
+        }
+        // Held: its daemon lives. Gone: its daemon ends, or another start sweeps, at this moment.
+        let Ok(_lock) = Lock::take_existing(&folder.join("lock")) else { continue };
         let killed = exorcise_all(&folder)?;
         let bytes = remove(&folder)?;
         notes.push(format!(
@@ -162,9 +191,29 @@ fn sweep(base: &Path) -> Result<Vec<String>, ScratchError> {
     Ok(notes)
 }
 
+/// Removes the folder of a start that was killed before it had its lock, and nothing but what such a start makes: nothing
+/// depends on whether it can be.
+fn sweep_unborn(folder: &Path) {
+    let lock = folder.join("lock");
+    if !is_own(folder) || fs::read(&lock).is_ok_and(|text| !MARK.as_bytes().starts_with(&text)) {
+        return;
+    }
+    let held = Lock::take_existing(&lock);
+    if !matches!(held, Err(LockError::Held(_))) {
+        // A folder with anything else in it stays.
+        let only_lock = fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(|e| e.file_name() == "lock"));
+        if only_lock && (held.is_err() || fs::remove_file(&lock).is_ok()) {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn is_own(folder: &Path) -> bool {
+    fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw())
+}
+
 fn is_ours(folder: &Path) -> bool {
-    let own = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw());
-    own && fs::read(folder.join("lock")).is_ok_and(|text| text == MARK.as_bytes())
+    is_own(folder) && fs::read(folder.join("lock")).is_ok_and(|text| text == MARK.as_bytes())
 }
 
 /// Ends whoever holds the lock of a child in `folder`; says whom.
@@ -299,6 +348,33 @@ mod tests {
         );
         assert!(!dead.exists() && living.lock("x").parent().unwrap().join("pc2-0").exists());
         assert!(stranger.join("lock").exists(), "a folder that only bears the name");
+    }
+
+    #[test]
+    fn a_start_that_was_killed_before_its_lock_was_held_leaves_nothing() {
+        let base = tempfile::tempdir().unwrap();
+        let unborn = |name: &str, lock: Option<&str>| {
+            let folder = base.path().join(format!("{UNBORN}{name}"));
+            fs::create_dir(&folder).unwrap();
+            lock.map(|text| fs::write(folder.join("lock"), text).unwrap());
+            folder
+        };
+        let gone = [unborn("a", None), unborn("b", Some("")), unborn("c", Some(MARK)), unborn("d", Some(&MARK[..9]))];
+        let held = unborn("e", Some(MARK));
+        let _held = Lock::take(&held.join("lock")).unwrap();
+        let (strangers, full) = (unborn("f", Some("a door's")), unborn("g", Some("")));
+        fs::write(full.join("letter"), "dear").unwrap();
+        let _scratch = Scratch::open(base.path()).unwrap();
+        assert!(gone.iter().all(|folder| !folder.exists()), "{:?}", names(base.path()));
+        assert!(held.join("lock").exists() && strangers.join("lock").exists() && full.join("letter").exists());
+    }
+
+    #[test]
+    fn starts_at_one_moment_do_not_sweep_each_other_away() {
+        let base = tempfile::tempdir().unwrap();
+        let open = || (0..50).for_each(|_| drop(Scratch::open(base.path()).unwrap()));
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(open))));
+        assert!(names(base.path()).is_empty());
     }
 
     #[test]
