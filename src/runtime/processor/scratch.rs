@@ -356,7 +356,9 @@ mod tests {
         let unborn = |name: &str, lock: Option<&str>| {
             let folder = base.path().join(format!("{UNBORN}{name}"));
             fs::create_dir(&folder).unwrap();
-            lock.map(|text| fs::write(folder.join("lock"), text).unwrap());
+            if let Some(text) = lock {
+                fs::write(folder.join("lock"), text).unwrap();
+            }
             folder
         };
         let gone = [unborn("a", None), unborn("b", Some("")), unborn("c", Some(MARK)), unborn("d", Some(&MARK[..9]))];
