@@ -7,5 +7,6 @@ mod bench;
 mod check;
 mod crash;
 mod deals;
+mod numbers;
 mod shared;
 mod stop;
