@@ -54,6 +54,35 @@ fn placement_that_cannot_be_applied_is_refused_unless_it_may_be_lost() {
 }
 
 #[test]
+fn hugepages_that_pc1_must_have_are_looked_for_before_the_first_sector() {
+    let bench = Bench::new("StackedDrg2KiBV1_1").without_keys();
+    let refused = |vars: &[(&str, &str)], args: &[&str], why: &str| {
+        let output = bench.daemon(args).envs(vars.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(why), "{}", said(&output));
+    };
+    let required = ("DAMOCLES_PC1_REQUIRE_HUGEPAGES", "1");
+    for args in [&["--check"][..], &["--sectors", "1"]] {
+        refused(&[required], args, "neither HUGEPAGE_FILES_PATH nor HUGEPAGE_FILES_PATH_PATTERN says where they are");
+        refused(&[("DAMOCLES_PC1_PROVER", "fastest")], args, "own or stock");
+    }
+    fs::create_dir(bench.path("huge")).unwrap();
+    let here = ("HUGEPAGE_FILES_PATH", bench.path("huge").to_str().unwrap().to_owned());
+    let why = "hugepages are required, and no file below ";
+    refused(&[required, (here.0, &here.1)], &["--sectors", "1"], why);
+    assert_eq!(bench.starts("add_pieces"), 0);
+    // A pc1 of its own has variables of its own.
+    let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
+    fs::write(
+        bench.path("worker.toml"),
+        config + "\n[[processors.pc1]]\nenvs = { DAMOCLES_PC1_REQUIRE_HUGEPAGES = \"0\" }\n",
+    )
+    .unwrap();
+    let passed = bench.daemon(&["--check"]).env(required.0, required.1).output().unwrap();
+    assert!(passed.status.success(), "{}", said(&passed));
+}
+
+#[test]
 fn deals_that_nobody_can_give_are_told_before_the_start() {
     let bench = Bench::new("StackedDrg2KiBV1_1");
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();

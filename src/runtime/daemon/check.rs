@@ -8,7 +8,10 @@ use crate::{
     machine::Machine,
     runtime::{
         manager::embedded,
-        proofs::params::{self, ParamsKind},
+        proofs::{
+            Pc1Options, ProofsError,
+            params::{self, ParamsKind},
+        },
         store::scan,
     },
     sys::{Root, cgroup::Cpusets, process},
@@ -277,6 +280,9 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
     if options.rehearsal.is_some() {
         return;
     }
+    if let Err(error) = own_pc1(config) {
+        found.problem(error.to_string());
+    }
     if let Err(missing) = missing_parameters(config) {
         found.warning(format!("{missing}; a start is refused until they are there"));
     }
@@ -302,6 +308,12 @@ fn parameters(config: &WorkerConfig, options: &Options, found: &mut Findings) {
             }
         }
     }
+}
+
+/// What this process's variables say of a pc1 that is done in it; none where processors do it.
+pub(super) fn own_pc1(config: &WorkerConfig) -> Result<Option<Pc1Options>, ProofsError> {
+    let by_processors = config.processors.stages.get(&StageName::Pc1).is_some_and(|list| !list.is_empty());
+    if by_processors { Ok(None) } else { Pc1Options::from_env().map(Some) }
 }
 
 /// Keys without which c2 would fail hours after the start. A c2 that is done by somebody else's program has its own.

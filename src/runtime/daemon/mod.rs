@@ -36,6 +36,7 @@ pub use served::{Listening, check_manager, serve_manager};
 
 use super::{
     control::Board,
+    proofs,
     sector::Failure,
     store::{Store, StoreError},
     worker::Worker,
@@ -109,6 +110,8 @@ pub enum DaemonError {
     #[error("{0}")]
     Parameters(String),
     #[error(transparent)]
+    Pc1(#[from] super::proofs::ProofsError),
+    #[error(transparent)]
     Listen(#[from] super::listen::ListenError),
     #[error("{0}")]
     Token(String),
@@ -164,6 +167,12 @@ pub fn run(
         warn!("the limit of open files stays as it is, which may be too few for many stores: {}", errno.desc());
     }
     let stores = own_stores(config)?;
+    if options.rehearsal.is_none()
+        && let Some(pc1) = check::own_pc1(config)?
+    {
+        // A processor does this in its own process.
+        proofs::prepare_pc1(&pc1)?;
+    }
     let pool = Arc::new(children::start(&config.processors, config.sector_manager.piece_token.as_deref(), options)?);
     let parts = parts::build(config, options, &runtime, pool.clone())?;
     let seat = |(store, sealing, hot)| Seated { worker: Worker::new(store, sealing, parts.clone()), hot };
