@@ -4,7 +4,7 @@
 //! memory as a whole; one that has become shorter meanwhile cuts its answer off, which the worker notices.
 
 use super::{access::Access, caller};
-use crate::units::PieceCid;
+use crate::{runtime::listen::Peer, units::PieceCid};
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
@@ -16,7 +16,6 @@ use axum::{
 use http_body::{Frame, SizeHint};
 use std::{
     io,
-    net::SocketAddr,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
@@ -49,7 +48,7 @@ pub fn router(find: Find, access: Arc<Access>) -> Router {
 
 async fn piece(
     State(offered): State<Arc<Offered>>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(from)): ConnectInfo<Peer>,
     headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Response {
