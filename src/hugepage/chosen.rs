@@ -74,7 +74,7 @@ pub fn chosen(root: &Root, choice: &Choice, facts: &Facts, state: &State) -> Res
     check_nodes(choice, facts, state)?;
     match &choice.pattern {
         Some(pattern) => of_pattern(root, pattern, choice.nodes.as_ref(), facts, state),
-        None => Ok(of_record(root, choice.nodes.as_ref(), facts, state)),
+        None => of_record(root, choice.nodes.as_ref(), facts, state),
     }
 }
 
@@ -101,27 +101,25 @@ pub fn nothing(choice: &Choice, state: &State, record: &Path) -> Refusal {
     }
 }
 
-fn of_record(root: &Root, nodes: Option<&NodeChoice>, facts: &Facts, state: &State) -> Vec<Chosen> {
+fn of_record(root: &Root, nodes: Option<&NodeChoice>, facts: &Facts, state: &State) -> Result<Vec<Chosen>, InitError> {
     let is_meant = |folder: &&Folder| match nodes {
         Some(NodeChoice::These(nodes)) => nodes.contains(&folder.node),
         Some(NodeChoice::All) | None => true,
     };
     let known = state.folders.iter().filter(is_meant);
-    known
-        .map(|known| Chosen {
-            node: known.node,
-            folder: known.folder.clone(),
-            place: place_of_known(root, facts, known),
-            known: Some(known.clone()),
-        })
-        .collect()
+    let chosen = |known: &Folder| {
+        let place = place_of_known(root, facts, state, known)?;
+        Ok(Chosen { node: known.node, folder: known.folder.clone(), place, known: Some(known.clone()) })
+    };
+    known.map(chosen).collect()
 }
 
-/// The mount of a recorded folder, if it is still that.
-fn place_of_known(root: &Root, facts: &Facts, known: &Folder) -> Option<Place> {
-    let place = mounts::found(&facts.mounts, &known.folder).ok()?;
+/// The mount of a recorded folder, if it is still that. One that is hidden is not gone, and is refused.
+fn place_of_known(root: &Root, facts: &Facts, state: &State, known: &Folder) -> Result<Option<Place>, Refusal> {
+    mounts::refuse_hidden(root, &facts.mounts, &known.mount, &state.mounts)?;
     let is_plain = mounts::missing_folders(root, &known.folder).is_ok();
-    (is_plain && place.mount == known.mount && place.page_bytes == known.page_bytes).then_some(place)
+    let is_that = |place: &Place| is_plain && place.mount == known.mount && place.page_bytes == known.page_bytes;
+    Ok(mounts::found(&facts.mounts, &known.folder).ok().filter(is_that))
 }
 
 fn of_pattern(
@@ -144,7 +142,7 @@ fn of_pattern(
             continue;
         }
         let place = match known {
-            Some(known) => place_of_known(root, facts, known),
+            Some(known) => place_of_known(root, facts, state, known)?,
             None => Some(mounts::found(&facts.mounts, &folder)?),
         };
         if let Some(place) = &place {

@@ -19,6 +19,7 @@ use crate::{
     units::{Bytes, NodeId},
 };
 use nix::errno::Errno;
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// `0,2`
@@ -47,7 +48,7 @@ pub enum Refusal {
     NotUtf8(PathBuf),
     #[error("files of {size} cannot be made of {page} pages; the next sizes that can are {}", sizes(*below, *above))]
     NotAMultiple { size: Bytes, page: Bytes, below: Option<Bytes>, above: Option<Bytes> },
-    #[error("that is more than 2^64 pages")]
+    #[error("that is more than 2^64 pages; ask for fewer files (--num) or smaller ones (--size)")]
     TooMuch,
     #[error("which node? this machine has {}; choose with --node, as in --node 0 or --node all", list(.0))]
     WhichNode(BTreeSet<NodeId>),
@@ -79,17 +80,17 @@ pub enum Refusal {
     },
     #[error("{} goes through the symbolic link {}{}; give the path without links, which is also what PC1 should be given", folder.display(), link.display(), leads(to.as_ref()))]
     Symlink { folder: PathBuf, link: PathBuf, to: Option<PathBuf> },
-    #[error("{} is in the way: it is no folder", .0.display())]
+    #[error("{} is in the way: it is no folder; move it away, or choose another path", .0.display())]
     NoFolder(PathBuf),
-    #[error("the hugetlbfs at {} is mounted read-only", .0.display())]
+    #[error("the hugetlbfs at {at} is mounted read-only; make it writable with mount -o remount,rw {at}, or choose another path", at = .0.display())]
     ReadOnlyMount(PathBuf),
     #[error("{} is hidden behind another mount; unmount that first", .0.display())]
     Hidden(PathBuf),
-    #[error("mount a hugetlbfs at {}: none of the folders that are asked for lies in it", .0.display())]
+    #[error("mount a hugetlbfs at {}: none of the folders that are asked for lies in it; name one that they lie in, or leave out --mount", .0.display())]
     MountElsewhere(PathBuf),
-    #[error("mount a hugetlbfs at {}: {filesystem} is mounted there already", at.display())]
+    #[error("mount a hugetlbfs at {}: {filesystem} is mounted there already; unmount that, or choose another folder", at.display())]
     MountTaken { at: PathBuf, filesystem: String },
-    #[error("mount a hugetlbfs at {}: the folder is not empty, and what lies in it would be hidden", .0.display())]
+    #[error("mount a hugetlbfs at {}: the folder is not empty, and what lies in it would be hidden; empty it, or choose another folder", .0.display())]
     MountHides(PathBuf),
     #[error("mount a hugetlbfs at {}: it lies in the hugetlbfs at {}, which will do: leave out --mount", at.display(), inside.display())]
     MountInside { at: PathBuf, inside: PathBuf },
@@ -101,7 +102,7 @@ pub enum Refusal {
     NotWritable { path: PathBuf, errno: Errno },
     #[error("mount a hugetlbfs: only root may; run as root")]
     MayNotMount,
-    #[error("{} is asked for twice", .0.display())]
+    #[error("{} is asked for twice; give each processor a folder of its own", .0.display())]
     Twice(PathBuf),
     #[error("run {run} of process {pid} was killed and left something behind, by the record {}", record.display())]
     Unfinished { run: String, pid: u32, record: PathBuf },
@@ -117,6 +118,8 @@ pub enum Refusal {
     NothingKnown(PathBuf),
     #[error("the record {} names no files on node {}; it has some on node {}", record.display(), list(nodes), list(has))]
     NothingOnNodes { record: PathBuf, nodes: BTreeSet<NodeId>, has: BTreeSet<NodeId> },
+    #[error("the record {} would lie on a hugetlbfs, which takes no such file and is gone at the next boot; choose a --state on another file system", .0.display())]
+    RecordOnHugetlbfs(PathBuf),
     #[error("the hugetlbfs at {} is not mounted any more, and its files are gone; make them anew with `store hugepage-file-init`", .0.display())]
     MountGone(PathBuf),
     #[error("{}: only root may unmount it; run as root", .0.display())]
@@ -207,13 +210,13 @@ pub enum InitError {
     CgroupLimit { bytes: Bytes, page: Bytes, limit: Limit },
     #[error("{bytes} are asked for, and the hugetlbfs at {} may take {left} more: it is mounted with a limit (size=); remount it with a higher one", mount.display())]
     MountLimit { bytes: Bytes, mount: PathBuf, left: Bytes },
-    #[error("node {node} has {} of memory, of which hugepage pools hold {}: {} of {page} more cannot be had there", memory.human(), held.human(), super::pool::pages(*asked))]
+    #[error("node {node} has {} of memory, of which hugepage pools hold {}: {} of {page} more cannot be had there; ask for fewer or smaller files, or give back pages of other pools of that node", memory.human(), held.human(), super::pool::pages(*asked))]
     NoRoom { node: NodeId, asked: u64, page: Bytes, memory: Bytes, held: Bytes },
     /// Although there were enough a moment before.
     #[error("the pages of node {node} ran out while {} was filled: another program took some; run it again", path.display())]
     Taken { node: NodeId, path: PathBuf },
     /// The kernel gave pages of another node to a thread that was bound to this one.
-    #[error("{}: {kind}, although a thread filled it that may take memory of that node alone", path.display())]
+    #[error("{}: {kind}, although a thread filled it that may take memory of that node alone; run it again, and should that be the same, `store hugepage-status` shows what each node has free", path.display())]
     Misplaced { path: PathBuf, kind: ProblemKind },
     #[error("stopped by {0}")]
     Stopped(&'static str),
@@ -264,11 +267,22 @@ impl InitError {
 }
 
 impl InitError {
-    /// The figures of a shortfall.
-    pub fn shortfall(&self) -> Option<&Shortfall> {
+    /// The figures of what falls short.
+    pub fn figures(&self) -> Option<Value> {
         match self {
-            Self::Short(short) => Some(short),
-            Self::NotUndone { cause, .. } | Self::Stays { cause, .. } => cause.shortfall(),
+            Self::Short(short) => serde_json::to_value(short).ok(),
+            Self::NoRoom { node, asked, page, memory, held } => Some(json!({
+                "node": node, "page_bytes": page, "asked": asked, "granted": 0, "memory_bytes": memory, "held_bytes": held,
+            })),
+            Self::CgroupLimit { bytes, page, limit } => Some(json!({
+                "page_bytes": page, "asked_bytes": bytes, "left_bytes": limit.left(), "limit_bytes": limit.limit_bytes,
+                "used_bytes": limit.used_bytes, "limit": limit.path,
+            })),
+            Self::MountLimit { bytes, mount, left } => {
+                Some(json!({ "mount": mount, "asked_bytes": bytes, "left_bytes": left }))
+            }
+            Self::Taken { node, path } => Some(json!({ "node": node, "path": path })),
+            Self::NotUndone { cause, .. } | Self::Stays { cause, .. } => cause.figures(),
             _ => None,
         }
     }
@@ -283,6 +297,51 @@ impl From<crate::sys::root::ReadError> for InitError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_falls_short_says_by_how_much() {
+        let no_room = || InitError::NoRoom {
+            node: NodeId(1),
+            asked: 9,
+            page: Bytes::gib(1),
+            memory: Bytes::gib(8),
+            held: Bytes::gib(2),
+        };
+        let limit = || Limit { path: "/l".into(), limit_bytes: Bytes(9), used_bytes: Bytes(5) };
+        let limited = || InitError::CgroupLimit { bytes: Bytes(8), page: Bytes::mib(2), limit: limit() };
+        let mount = || InitError::MountLimit { bytes: Bytes(8), mount: "/m".into(), left: Bytes(4) };
+        let told = no_room().figures().unwrap();
+        assert_eq!((told["asked"].as_u64(), told["memory_bytes"].as_u64()), (Some(9), Some(8 << 30)));
+        assert_eq!(limited().figures().unwrap()["left_bytes"], 4);
+        assert_eq!(mount().figures().unwrap()["left_bytes"], 4);
+        let cause = Box::new(no_room());
+        assert_eq!(InitError::Stays { cause, what: vec![] }.figures(), Some(told));
+        assert_eq!(InitError::Stopped("a test").figures(), None);
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do() {
+        let path = || PathBuf::from("/x");
+        let filesystem = "tmpfs".to_owned();
+        for (refusal, hint) in [
+            (Refusal::TooMuch, "; ask for fewer files (--num)"),
+            (Refusal::NoFolder(path()), "; move it away"),
+            (Refusal::ReadOnlyMount(path()), "; make it writable with mount -o remount,rw /x"),
+            (Refusal::MountElsewhere(path()), "; name one that they lie in"),
+            (Refusal::MountTaken { at: path(), filesystem }, "; unmount that"),
+            (Refusal::MountHides(path()), "; empty it"),
+            (Refusal::Twice(path()), "; give each processor"),
+            (Refusal::Hidden(path()), "; unmount that first"),
+            (Refusal::RecordOnHugetlbfs(path()), "; choose a --state"),
+        ] {
+            assert!(refusal.to_string().contains(hint), "{refusal}");
+        }
+        let kind = ProblemKind::NoFile;
+        assert!(InitError::Misplaced { path: path(), kind }.to_string().contains("; run it again"));
+        let [page, memory, held] = [Bytes::gib(1); 3];
+        let no_room = InitError::NoRoom { node: NodeId(0), asked: 2, page, memory, held };
+        assert!(no_room.to_string().contains("; ask for fewer"), "{no_room}");
+    }
 
     #[test]
     fn an_answer_stays_one_whatever_became_of_the_way_back() {

@@ -114,9 +114,10 @@ impl Foretold {
             stay.any(|known| known.folder.starts_with(folder))
         };
         for folder in removal.folders_made(state).into_iter().rev() {
-            if hugetlbfs::identify(root, &folder)?.is_none() || is_heir(&folder) {
+            if !remove::is_there(root, &folder)? || is_heir(&folder.path) {
                 continue;
             }
+            let folder = folder.path;
             if is_empty_then(root, &folder, gone)? {
                 gone.insert(folder.clone());
                 self.folders.insert(0, folder);
@@ -150,16 +151,16 @@ impl Foretold {
         }
         self.removal.points.clear();
         for point in removal.points.iter().rev() {
-            if remove::is_needed(point, &left) || hugetlbfs::identify(root, point)?.is_none() {
+            // What is seen in it now lies on the mount that would be gone: it was mounted in an empty folder.
+            let is_mounted_in = self.removal.mounts.iter().any(|made| made.at == point.path);
+            if remove::is_needed(&point.path, &left) || !(is_mounted_in || remove::is_there(root, point)?) {
                 continue;
             }
-            // What is seen in it now lies on the mount that would be gone: it was mounted in an empty folder.
-            let is_mounted_in = self.removal.mounts.iter().any(|made| made.at == *point);
-            if is_mounted_in || is_empty_then(root, point, gone)? {
-                gone.insert(point.clone());
+            if is_mounted_in || is_empty_then(root, &point.path, gone)? {
+                gone.insert(point.path.clone());
                 self.removal.points.insert(0, point.clone());
             } else {
-                self.stays.push(remove::point_stays(point));
+                self.stays.push(remove::point_stays(&point.path));
             }
         }
         Ok(())

@@ -12,10 +12,11 @@
 //! its pages was seen on its node, and the record knows its inode by then.
 
 use super::{
-    begin::{Begun, begin},
+    begin::{self, Begun, begin},
     chosen,
     error::{InitError, Refusal},
     files::{self, How, Job},
+    folders,
     look::{self, Facts},
     placement::{self, ProblemKind},
     plan::{self, Plan},
@@ -44,7 +45,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// What a run needs of the world.
@@ -110,15 +111,10 @@ pub struct PoolReport {
 
 /// The steps that `init` would take now. Nothing is changed, no lock is taken.
 pub fn preview(order: &Order, world: &World) -> Result<(Vec<Step>, Vec<PathBuf>), InitError> {
-    let state = state::peek(world.root, world.state)?;
-    if let Some(run) = &state.run {
-        let text =
-            format!("run {} of process {} is unfinished: if it was killed, it is taken back first", run.id, run.pid);
-        (world.talk)(Talk::Note(text));
-    }
-    let (plan, facts) = make_plan(order, world)?;
+    begin::note_unfinished(&state::peek(world.root, world.state)?, world);
+    let (plan, _) = make_plan(order, world)?;
     let pool_file = |node, page_bytes| hugetlb::pool_file(world.root, node, page_bytes);
-    Ok((steps::steps(&plan.run, &facts, pool_file), plan.kept))
+    Ok((steps::steps(&plan.run, pool_file), plan.kept))
 }
 
 /// Makes what is ordered, all of it or nothing.
@@ -142,6 +138,8 @@ fn make_plan(order: &Order, world: &World) -> Result<(Plan, Facts), InitError> {
         facts.usable(target.node)?;
     }
     let places = plan::places(world.root, order, &facts)?;
+    let new = places.iter().find(|place| place.is_new).map(|place| place.mount.as_path());
+    begin::check_record(world.root, world.state, new)?;
     let points = plan::points(world.root, &places)?;
     let surveys = plan::survey(world.root, order, &facts, places)?;
     let plan = plan::plan(&surveys, &facts, points, &chance(world.root)?)?;
@@ -239,7 +237,12 @@ impl Work<'_> {
 
     fn mount(&mut self) -> Result<(), InitError> {
         let root = self.world.root;
-        make_folders(root, &mut self.run().points)?;
+        let points = folders::of_points(self.run());
+        if !points.is_empty() {
+            folders::make(root, &mut self.run().points, &points)?;
+            self.save()?;
+            folders::publish(root, &points)?;
+        }
         let Some(made) = self.run().mount.clone() else { return Ok(()) };
         hugetlbfs::mount_at(root, &made.at, made.page_bytes, &made.source)?;
         match hugetlbfs::look(root, &made.at)? {
@@ -250,14 +253,18 @@ impl Work<'_> {
 
     fn raise(&mut self) -> Result<(), InitError> {
         let world = self.world;
+        let added = |raise: &Raise| raise.target.saturating_sub(raise.before + raise.surplus) * raise.page_bytes.0;
+        let (all, mut before) = (Bytes(self.run().pools.iter().map(added).sum()), 0);
         for index in 0..self.run().pools.len() {
             // Only a pool that we began to raise is lowered should we be killed: by then others may have added to it.
             self.run().pools[index].is_begun = true;
             self.save()?;
             let raise = self.run().pools[index].clone();
-            let bytes = |pages: u64| Bytes(pages.saturating_mul(raise.page_bytes.0));
-            let all = bytes(raise.target - raise.before - raise.surplus);
-            let mut told = |pages| (world.talk)(Talk::Raising { node: raise.node, done: bytes(pages), all });
+            // Of all nodes together: whoever shows it shows one thing that grows.
+            let mut told = |pages: u64| {
+                let done = Bytes(before + pages.saturating_mul(raise.page_bytes.0));
+                (world.talk)(Talk::Raising { node: raise.node, done, all });
+            };
             match pool::raise(world.root, &raise, world.stop, &mut told)? {
                 Raised::Reached => {}
                 Raised::Stopped(by) => return Err(InitError::Stopped(by)),
@@ -266,6 +273,7 @@ impl Work<'_> {
                     return Err(InitError::Short(Box::new(pool::shortfall(world.root, &raise, granted, boot_line)?)));
                 }
             }
+            before += added(&raise);
         }
         Ok(())
     }
@@ -281,7 +289,10 @@ impl Work<'_> {
 
     /// Makes the files under passing names, and proves them.
     fn stage(&mut self, report: &mut Report) -> Result<(), InitError> {
-        make_folders(self.world.root, &mut self.run().stagings.clone())?;
+        let root = self.world.root;
+        self.run().stagings.iter().try_for_each(|staging| hugetlbfs::make_folder(root, staging))?;
+        let folders = folders::of_files(self.run());
+        folders::make(root, &mut self.run().folders, &folders)?;
         let jobs = self.create()?;
         let ids: Vec<_> = jobs.iter().map(|job| job.file.metadata().map(|stat| FileId::of(&stat))).collect();
         let keep: Vec<_> = jobs.iter().map(|job| job.file.try_clone()).collect();
@@ -345,7 +356,7 @@ impl Work<'_> {
     fn publish(&mut self) -> Result<(), InitError> {
         let root = self.world.root;
         self.refuse_used()?;
-        make_folders(root, &mut self.run().folders)?;
+        folders::publish(root, &folders::of_files(self.run()))?;
         for file in self.run().files.clone() {
             self.check_stop()?;
             if let Some(old) = file.replaces {
@@ -396,18 +407,6 @@ impl Work<'_> {
             .collect();
         Ok(())
     }
-}
-
-/// Makes folders that must not be there. Those that could not be made are struck off the list, so that nobody takes another's
-/// folder for ours.
-fn make_folders(root: &Root, folders: &mut Vec<PathBuf>) -> Result<(), FileError> {
-    for index in 0..folders.len() {
-        if let Err(error) = hugetlbfs::make_folder(root, &folders[index]) {
-            folders.truncate(index);
-            return Err(error);
-        }
-    }
-    Ok(())
 }
 
 /// That every page of a file lies on its node.
@@ -481,7 +480,7 @@ fn made_folders(run: &Run, cuts: &[Cut]) -> Vec<Folder> {
             node: first.node,
             page_bytes: first.page_bytes,
             pages_added,
-            folders_made: run.folders.iter().filter(|made| folder.starts_with(made)).cloned().collect(),
+            folders_made: run.folders.iter().filter(|made| folder.starts_with(&made.path)).cloned().collect(),
             files: files.iter().filter_map(record).collect(),
         });
     }
@@ -494,23 +493,10 @@ fn made_folders(run: &Run, cuts: &[Cut]) -> Vec<Folder> {
     made
 }
 
-/// How fast the pages were made.
-impl Report {
-    /// Bytes that were filled in a second.
-    pub fn bytes_per_second(&self) -> Option<f64> {
-        let bytes: u64 = self.made.iter().map(|file| file.bytes.0).sum();
-        (bytes > 0 && self.seconds_filling > 0.0).then(|| bytes as f64 / self.seconds_filling)
-    }
-
-    /// How long the filling took.
-    pub fn filling(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds_filling)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hugepage::state::MadeFolder;
 
     fn file(folder: &str, node: u32, inode: u64) -> RunFile {
         RunFile {
@@ -538,6 +524,25 @@ mod tests {
     }
 
     #[test]
+    fn a_page_on_another_node_is_no_proof() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![1; 4 * 4096]).unwrap();
+        let stored = File::open(&path).unwrap();
+        let lies = placement::count(&stored, Bytes(4096)).unwrap();
+        let (node, pages) = lies.into_iter().next().unwrap();
+        let planned = |node, bytes| RunFile { node, bytes, page_bytes: Bytes(4096), ..file("/m/numa_0", 0, 1) };
+        if pages == 4 {
+            assert_eq!(prove(&planned(node, Bytes::kib(16)), &stored).unwrap().pages, 4);
+        }
+        for wrong in [planned(NodeId(node.0 + 1), Bytes::kib(16)), planned(node, Bytes::kib(20))] {
+            let error = prove(&wrong, &stored).unwrap_err();
+            assert!(matches!(&error, InitError::Misplaced { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("they should all lie on node {}", wrong.node)), "{error}");
+        }
+    }
+
+    #[test]
     fn what_a_repair_needs_for_a_moment_only_is_spare_and_not_counted_to_a_folder() {
         let id = FileId { device: 1, inode: 9 };
         let old = RunFile { replaces: Some(id), ..file("/m/a/numa_0", 0, 1) };
@@ -556,7 +561,7 @@ mod tests {
     fn the_pages_that_were_added_are_counted_to_the_folders_once() {
         let run = Run {
             pools: vec![raised(0, 5), raised(1, 7)],
-            folders: vec!["/m/a".into(), "/m/a/numa_0".into(), "/m/a/numa_1".into()],
+            folders: ["/m/a", "/m/a/numa_0", "/m/a/numa_1"].map(|path| MadeFolder::planned(path.into())).into(),
             files: vec![
                 file("/m/a/numa_0", 0, 1),
                 file("/m/a/numa_0", 0, 2),
@@ -569,7 +574,7 @@ mod tests {
         let added: Vec<_> = made.iter().map(|made| (made.folder.to_str().unwrap(), made.pages_added)).collect();
         // Four pages' worth in the first folder, one of two in the next; node 1 had been raised for a promise too.
         assert_eq!(added, [("/m/a/numa_0", 4), ("/m/a/numa_1", 7), ("/m/b/numa_0", 1)]);
-        assert_eq!(made[0].folders_made, [Path::new("/m/a"), Path::new("/m/a/numa_0")]);
+        assert_eq!(made[0].folders_made, run.folders[..2]);
         assert!(made[2].folders_made.is_empty(), "it was there");
         assert_eq!(made[0].files.iter().map(|file| file.id.inode).collect::<Vec<_>>(), [1, 2]);
     }

@@ -34,10 +34,14 @@
 //! | `foretell` | what a release would do and leave, for its dry run |
 //! | `remove` | what is decided to go: carried out, as often as it takes |
 //! | `persist` | the same after the next boot: a systemd unit, words for the kernel |
+//! | `folders` | folders that get their names when the record knows them |
+//! | `install` | that unit in systemd's folder, all of it or none |
 //!
 //! Always holds:
 //! - before anything changes, the record says what is about to change, so that a killed run can be taken back;
-//! - no file is changed or removed unless this tool made that very file (device and inode);
+//! - what the record names goes only if it is that very file or folder (device and inode);
+//! - of what the record does not know, only files in a folder that was named on the command line are touched, and none that is
+//!   in use: `release --path` removes those as long as their name says, `verify --repair` replaces those that are wrong;
 //! - a pool is lowered by what was added to it, never below what is in use.
 
 pub mod begin;
@@ -45,8 +49,10 @@ pub mod chosen;
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod folders;
 pub mod foretell;
 pub mod init;
+pub mod install;
 pub mod look;
 pub mod mounts;
 pub mod persist;

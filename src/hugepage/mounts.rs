@@ -6,7 +6,7 @@
 //!     └───┬───┘             what of the folder is there already, without a link in it
 //! ```
 
-use super::error::Refusal;
+use super::{error::Refusal, state::MadeMount};
 use crate::{
     sys::{Root, hugetlbfs, mount::Mounted},
     units::Bytes,
@@ -44,6 +44,22 @@ pub fn with_source<'a>(mounts: &'a [Mounted], at: &Path, source: &str) -> Option
     covering(mounts, at)
         .filter(|mount| Path::new(&mount.path) == at)
         .filter(|mount| mount.filesystem == HUGETLBFS && mount.source == source)
+}
+
+/// That a hugetlbfs which is mounted at `at` is not hidden by what somebody mounted over it later. `ours` tell theirs from ours.
+pub fn refuse_hidden(root: &Root, mounts: &[Mounted], at: &Path, ours: &[MadeMount]) -> Result<(), Refusal> {
+    let source = ours.iter().find(|made| made.at == at).map(|made| made.source.as_str());
+    let is_it = |mount: &Mounted| {
+        let is_there = Path::new(&mount.path) == at && mount.filesystem == HUGETLBFS;
+        is_there && source.is_none_or(|source| source == mount.source)
+    };
+    let is_on_top = covering(mounts, at).is_some_and(is_it);
+    // What is mounted over a folder above it is not seen in that.
+    let is_seen = || hugetlbfs::look(root, at).is_ok_and(|found| found.is_some());
+    match mounts.iter().any(is_it) && !(is_on_top && is_seen()) {
+        true => Err(Refusal::Hidden(at.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// The place of a folder on a hugetlbfs that is mounted, to write to.

@@ -9,11 +9,16 @@
 //! The unit mounts through `hugepage-file-init --mount`, not through a mount unit of its own: so the mount is in the record, and a
 //! release of a later boot can take it back. Where a mount unit or /etc/fstab mounts there already, that comes first.
 //!
-//! A file in systemd's folder is ours by its first line. Another's is never written or removed.
+//! The unit stands before the worker's in the order of a boot, and that alone: where it fails, the worker starts all the same, on
+//! ordinary memory. Whoever wants it otherwise adds `Requires=` to the worker's unit, which is his.
+//!
+//! Pure but for the looks at this machine. [`super::install`] writes and removes the unit.
 
 use super::{
+    begin,
     chosen::{self, Choice},
     error::{InitError, Refusal},
+    init,
     look::{self, Facts},
     mounts::{self, Place},
     pool,
@@ -21,28 +26,21 @@ use super::{
     state,
 };
 use crate::{
-    sys::{
-        Root,
-        durable::{self, DurableError},
-        hugetlbfs::FileError,
-        settings,
-    },
+    sys::{Root, durable::DurableError, settings},
     units::{Bytes, NodeId},
 };
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    fs, io,
     path::{Path, PathBuf},
 };
 
 /// The name of the unit.
 pub const UNIT: &str = "damocles-hugepages.service";
-const FOLDER: &str = "/etc/systemd/system";
-const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+pub(super) const FOLDER: &str = "/etc/systemd/system";
 /// The first line of a file of ours.
-const MARK: &str =
+pub(super) const MARK: &str =
     "# Made by `damocles-worker store hugepage-persist`, which overwrites it, and takes it away with --remove.";
 
 /// What is to be there after a boot.
@@ -60,6 +58,7 @@ pub struct Wish {
 /// What does it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boot {
+    /// Where it goes, or would: with another root the path below that.
     pub unit: PathBuf,
     pub text: String,
     pub kernel: Vec<KernelLine>,
@@ -75,26 +74,22 @@ pub struct KernelLine {
     pub is_there: bool,
 }
 
-/// What an installation changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Changed {
-    pub written: Vec<PathBuf>,
-    pub removed: Vec<PathBuf>,
-    /// As it should be already.
-    pub unchanged: Vec<PathBuf>,
-}
-
-/// Why a unit was not written or removed.
+/// Why a unit cannot be written or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum PersistError {
     #[error("{}: somebody else made it; move it away, or keep it and add the unit under another name by hand", .0.display())]
     NotOurs(PathBuf),
-    #[error("{}: a path that systemd would not read as one: it has a control character or is no text", .0.display())]
+    #[error("{}: a path that systemd would not read as one: it has a control character or is no text; choose another", .0.display())]
     OddPath(PathBuf),
+    #[error(
+        "{0:?} is no name of a systemd unit; write it as systemctl shows it, as in --worker-unit damocles-worker.service"
+    )]
+    NotAUnit(String),
     #[error(transparent)]
     Durable(#[from] DurableError),
-    #[error(transparent)]
-    File(#[from] FileError),
+    /// All or none failed: what could not be had as it was.
+    #[error("{cause}\nand could not be put back, which a second try of the same command may: {}", left.join("; "))]
+    NotUndone { cause: Box<PersistError>, left: Vec<String> },
 }
 
 /// The files that lie in the folders that are meant, as what is wished for again.
@@ -145,12 +140,15 @@ pub fn placed(
         .collect()
 }
 
-/// The unit and the words for the kernel.
-pub fn boot(root: &Root, wish: &Wish) -> Result<Boot, BootError> {
+/// The unit, which goes below `target`, and the words for the kernel of this machine.
+pub fn boot(root: &Root, target: &Root, wish: &Wish) -> Result<Boot, BootError> {
+    let check = |mount| begin::check_record(root, &wish.record, mount);
+    let mut mounts = wish.targets.iter().map(|(_, place)| Some(place.mount.as_path()));
+    mounts.try_for_each(check).map_err(|refusal| BootError::Look(refusal.into()))?;
     let facts = look::look(root).map_err(BootError::Look)?;
     let text = unit(wish)?;
     let command_line = root.read_some("/proc/cmdline").ok().flatten().unwrap_or_default();
-    let kernel = kernel_lines(wish, &facts, &command_line);
+    let kernel = kernel_lines(wish, &facts, &made_again(root, wish), &command_line);
     let mut notes = Vec::new();
     let release = settings::release(root).unwrap_or_default();
     if !kernel.is_empty() && is_before_5_16(&release) {
@@ -159,7 +157,7 @@ pub fn boot(root: &Root, wish: &Wish) -> Result<Boot, BootError> {
              hugepages=N spreads N pages over all nodes"
         ));
     }
-    Ok(Boot { unit: Path::new(FOLDER).join(UNIT), text, kernel, notes })
+    Ok(Boot { unit: target.path(FOLDER).join(UNIT), text, kernel, notes })
 }
 
 /// Why there is nothing to install.
@@ -179,8 +177,22 @@ fn is_before_5_16(release: &str) -> bool {
     }
 }
 
-/// Pages of 1 GiB and more need memory in one piece, which only a boot is sure to have. A pool that is larger now stays so.
-fn kernel_lines(wish: &Wish, facts: &Facts, command_line: &str) -> Vec<KernelLine> {
+/// Pages by node and size.
+type Pages = BTreeMap<(NodeId, Bytes), u64>;
+
+/// The pages that files hold now which the unit makes again.
+fn made_again(root: &Root, wish: &Wish) -> Pages {
+    let mut pages = Pages::new();
+    for (target, place) in wish.targets.iter().filter(|(_, place)| !place.is_new) {
+        let held = target.paths().map(|path| init::allocated(root, &path).0).fold(0, u64::saturating_add);
+        *pages.entry((target.node, place.page_bytes)).or_default() += held / place.page_bytes.0.max(1);
+    }
+    pages
+}
+
+/// Pages of 1 GiB and more need memory in one piece, which only a boot is sure to have. What others use of a pool, or were
+/// promised, they will want again, beside what is made; and a pool that is larger now stays so.
+fn kernel_lines(wish: &Wish, facts: &Facts, made_again: &Pages, command_line: &str) -> Vec<KernelLine> {
     let mut sizes: BTreeMap<Bytes, BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (target, place) in wish.targets.iter().filter(|(_, place)| place.page_bytes >= Bytes::gib(1)) {
         let pages = target.files.saturating_mul(target.file_bytes.0 / place.page_bytes.0);
@@ -188,9 +200,15 @@ fn kernel_lines(wish: &Wish, facts: &Facts, command_line: &str) -> Vec<KernelLin
         *node = node.saturating_add(pages);
     }
     let line = |(page_bytes, mut pools): (Bytes, BTreeMap<NodeId, u64>)| {
+        // Promises belong to no node: they are counted where free pages can keep them.
+        let mut promised = facts.reserved.get(&page_bytes).copied().unwrap_or(0);
         for (node, pool) in facts.nodes.iter().filter_map(|(id, node)| Some((*id, node.pool(page_bytes)?))) {
+            let ours = made_again.get(&(node, page_bytes)).copied().unwrap_or(0);
+            let kept = promised.min(pool.free);
+            promised -= kept;
+            let others = pool.pages.saturating_sub(pool.free).saturating_sub(ours).saturating_add(kept);
             let pages = pools.entry(node).or_default();
-            *pages = (*pages).max(pool.pages.saturating_sub(pool.surplus));
+            *pages = pages.saturating_add(others).max(pool::own(pool));
         }
         let words = pool::boot_line(page_bytes, &pools);
         KernelLine { page_bytes, is_there: has_words(command_line, &words), words }
@@ -205,12 +223,16 @@ fn has_words(line: &str, words: &str) -> bool {
 }
 
 /// The text of the unit.
-fn unit(wish: &Wish) -> Result<String, PersistError> {
+pub(super) fn unit(wish: &Wish) -> Result<String, PersistError> {
+    if !is_unit_name(&wish.worker_unit) {
+        return Err(PersistError::NotAUnit(wish.worker_unit.clone()));
+    }
     let mounts: BTreeSet<_> = wish.targets.iter().map(|(_, place)| &place.mount).collect();
     let mounts = mounts.into_iter().map(|mount| word(&mount.to_string_lossy())).collect::<Result<Vec<_>, _>>()?;
     let mut text = format!(
-        "{MARK}\n[Unit]\nDescription=Hugepage files for PC1\nRequiresMountsFor={}\nBefore={}\n\n[Service]\nType=oneshot\n\
-         RemainAfterExit=yes\nTimeoutStartSec=infinity\n",
+        "{MARK}\n[Unit]\nDescription=Hugepage files for PC1\nRequiresMountsFor={}\n\
+         # An order only: where this fails, the worker starts all the same. Requires={UNIT} in its own unit is stricter.\n\
+         Before={}\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=infinity\n",
         mounts.join(" "),
         wish.worker_unit,
     );
@@ -257,6 +279,17 @@ fn folder_flag(folder: &Path, node: NodeId) -> (&'static str, String) {
     }
 }
 
+const UNIT_TYPES: [&str; 11] =
+    ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
+
+/// Whether systemd would take this for the name of one unit, by systemd.unit(5): a template needs its instance.
+fn is_unit_name(name: &str) -> bool {
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let is_prefix = |prefix: &str| !prefix.is_empty() && !prefix.starts_with('@') && !prefix.ends_with('@');
+    let of_type = name.rsplit_once('.').is_some_and(|(prefix, kind)| is_prefix(prefix) && UNIT_TYPES.contains(&kind));
+    of_type && name.len() < 256 && name.chars().all(is_sign)
+}
+
 /// A word as systemd reads it: quoted where it must be, its own signs doubled.
 fn word(text: &str) -> Result<String, PersistError> {
     if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
@@ -270,91 +303,8 @@ fn word(text: &str) -> Result<String, PersistError> {
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
-/// Writes the unit and lets it be started at boot. Twice is once.
-pub fn install(root: &Root, boot: &Boot) -> Result<Changed, PersistError> {
-    let mut changed = Changed::default();
-    let link = Path::new(WANTS).join(UNIT);
-    let is_linked = refuse_others(root, &boot.unit, &link)?;
-    let real = root.path(&boot.unit);
-    if fs::read_to_string(&real).is_ok_and(|text| text == boot.text) {
-        changed.unchanged.push(boot.unit.clone());
-    } else {
-        let failed = |source| DurableError::new("writing", &real, source);
-        root.effect("write the unit", &real).map_err(failed)?;
-        durable::make_folder(&root.path(FOLDER))?;
-        durable::write_atomic(&real, boot.text.as_bytes())?;
-        changed.written.push(boot.unit.clone());
-    }
-    if is_linked {
-        changed.unchanged.push(link);
-        return Ok(changed);
-    }
-    let real = root.path(&link);
-    let failed = |source| DurableError::new("linking", &real, source);
-    root.effect("link the unit", &real).map_err(failed)?;
-    durable::make_folder(&root.path(WANTS))?;
-    std::os::unix::fs::symlink(format!("../{UNIT}"), &real).map_err(failed)?;
-    durable::sync_folder_of(&real)?;
-    changed.written.push(link);
-    Ok(changed)
-}
-
-/// Takes away what `install` wrote, the link first: a unit that is linked and not there is an error at boot.
-pub fn uninstall(root: &Root) -> Result<Changed, PersistError> {
-    let mut changed = Changed::default();
-    let (unit, link) = (Path::new(FOLDER).join(UNIT), Path::new(WANTS).join(UNIT));
-    refuse_others(root, &unit, &link)?;
-    for path in [link, unit] {
-        let real = root.path(&path);
-        if fs::symlink_metadata(&real).is_err() {
-            continue;
-        }
-        let failed = |source| DurableError::new("removing", &real, source);
-        root.effect("remove", &real).map_err(failed)?;
-        durable::remove_if_there(&real)?;
-        durable::sync_folder_of(&real)?;
-        changed.removed.push(path);
-    }
-    Ok(changed)
-}
-
-/// What `uninstall` would take away.
-pub fn installed(root: &Root) -> Result<Changed, PersistError> {
-    let (unit, link) = (Path::new(FOLDER).join(UNIT), Path::new(WANTS).join(UNIT));
-    refuse_others(root, &unit, &link)?;
-    let is_there = |path: &PathBuf| fs::symlink_metadata(root.path(path)).is_ok();
-    Ok(Changed { removed: [link, unit].into_iter().filter(is_there).collect(), ..Changed::default() })
-}
-
-/// That a unit and a link that are there are ours. Says whether the link is there.
-fn refuse_others(root: &Root, unit: &Path, link: &Path) -> Result<bool, PersistError> {
-    let not_ours = |path: &Path| PersistError::NotOurs(path.to_owned());
-    let real = root.path(unit);
-    match fs::symlink_metadata(&real) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(DurableError::new("looking at", &real, error).into()),
-        Ok(stat) if !stat.is_file() => return Err(not_ours(unit)),
-        Ok(_) => {
-            let text = fs::read_to_string(&real).map_err(|error| DurableError::new("reading", &real, error))?;
-            if text.lines().next() != Some(MARK) {
-                return Err(not_ours(unit));
-            }
-        }
-    }
-    let real = root.path(link);
-    match fs::symlink_metadata(&real) {
-        Err(_) => Ok(false),
-        Ok(stat) if !stat.is_symlink() => Err(not_ours(link)),
-        // `systemctl enable` writes the absolute path.
-        Ok(_) => match fs::read_link(&real) {
-            Ok(to) if to == Path::new("..").join(UNIT) || to == unit => Ok(true),
-            _ => Err(not_ours(link)),
-        },
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         hugepage::{look::Node, request::Pattern},
@@ -362,7 +312,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    fn wish() -> Wish {
+    pub(in crate::hugepage) fn wish() -> Wish {
         let target = |node: u32, path: &str| {
             let node = NodeId(node);
             let folder = Pattern::of_path(Path::new(path)).unwrap().folder(node);
@@ -395,6 +345,8 @@ mod tests {
                  [Unit]\n\
                  Description=Hugepage files for PC1\n\
                  RequiresMountsFor=/mnt/huge_1g\n\
+                 # An order only: where this fails, the worker starts all the same. Requires=damocles-hugepages.service in its own \
+                 unit is stricter.\n\
                  Before=damocles-worker.service\n\
                  \n\
                  [Service]\n\
@@ -414,17 +366,53 @@ mod tests {
 
     #[test]
     fn the_kernel_gets_pages_per_node_and_none_is_lost() {
-        let words = |pages| kernel_lines(&wish(), &facts(pages), "ro quiet")[0].words.clone();
+        let ours = Pages::from([0, 1].map(|node| ((NodeId(node), Bytes::gib(1)), 64)));
+        let lines = |pages, line| kernel_lines(&wish(), &facts(pages), &ours, line);
+        let words = |pages| lines(pages, "ro quiet")[0].words.clone();
         assert_eq!(words([64, 64]), "hugepagesz=1G hugepages=0:64,1:64");
-        assert_eq!(words([0, 80]), "hugepagesz=1G hugepages=0:64,1:80", "others have some too");
-        let booted = kernel_lines(&wish(), &facts([64, 64]), "ro hugepagesz=1G hugepages=0:64,1:64 quiet");
-        assert!(booted[0].is_there);
-        let other = kernel_lines(&wish(), &facts([64, 64]), "ro hugepagesz=1G hugepages=0:64,1:640 quiet");
+        assert_eq!(words([0, 80]), "hugepagesz=1G hugepages=0:64,1:80", "others use 16 beside ours");
+        assert!(lines([64, 64], "ro hugepagesz=1G hugepages=0:64,1:64 quiet")[0].is_there);
+        let other = lines([64, 64], "ro hugepagesz=1G hugepages=0:64,1:640 quiet");
         assert!(!other[0].is_there, "1:640 is another number");
         let mut small = wish();
         small.targets.iter_mut().for_each(|(_, place)| place.page_bytes = Bytes::mib(2));
-        assert!(kernel_lines(&small, &facts([0, 0]), "").is_empty(), "pages of 2 MiB can be had later");
+        assert!(kernel_lines(&small, &facts([0, 0]), &ours, "").is_empty(), "pages of 2 MiB can be had later");
         assert!(is_before_5_16("5.15.0-91-generic") && !is_before_5_16("5.16.1") && !is_before_5_16("6.1.0-37"));
+    }
+
+    #[test]
+    fn what_others_use_of_a_pool_they_get_beside_what_is_made() {
+        let mut facts = facts([16, 70]);
+        facts.nodes.get_mut(&NodeId(1)).unwrap().pools[0].free = 70;
+        let words = |facts: &Facts| kernel_lines(&wish(), facts, &Pages::new(), "")[0].words.clone();
+        assert_eq!(words(&facts), "hugepagesz=1G hugepages=0:80,1:70", "all 16 are in use, and 64 are made");
+        facts.reserved.insert(Bytes::gib(1), 10);
+        assert_eq!(words(&facts), "hugepagesz=1G hugepages=0:80,1:74", "10 of the free ones are promised");
+    }
+
+    #[test]
+    fn the_name_of_the_workers_unit_must_be_one() {
+        for name in ["damocles-worker.service", "worker@1.service", r"a\x2db.mount", "a.b.target"] {
+            assert!(is_unit_name(name), "{name}");
+        }
+        let long = format!("{}.service", "a".repeat(250));
+        for name in [
+            "bad unit",
+            "bad unit.service",
+            "worker",
+            "",
+            ".service",
+            "worker@.service",
+            "@1.service",
+            "a.srv",
+            "a\nb.service",
+            "a/b.service",
+            "a.service b.service",
+            &long,
+        ] {
+            let told = unit(&Wish { worker_unit: name.into(), ..wish() }).unwrap_err().to_string();
+            assert!(told.contains("is no name of a systemd unit"), "{told}");
+        }
     }
 
     #[test]
@@ -447,40 +435,5 @@ mod tests {
             let read = if flag == "--path" { Pattern::of_path(Path::new(&value)) } else { Pattern::parse(&value) };
             prop_assert_eq!(read.unwrap().folder(NodeId(node)), folder);
         }
-    }
-
-    #[test]
-    fn a_unit_is_installed_once_and_removed_without_a_trace() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::at(dir.path());
-        let mut boot = Boot { unit: Path::new(FOLDER).join(UNIT), text: unit(&wish()).unwrap(), ..Boot::default() };
-        assert_eq!(install(&root, &boot).unwrap().written.len(), 2);
-        let linked = fs::read_to_string(root.path(WANTS).join(UNIT)).unwrap();
-        assert_eq!(linked, boot.text, "the link leads to it");
-        let again = install(&root, &boot).unwrap();
-        assert_eq!((again.written.len(), again.unchanged.len()), (0, 2));
-        boot.text.push_str("# more\n");
-        assert_eq!(install(&root, &boot).unwrap().written, [boot.unit.clone()]);
-        assert_eq!(uninstall(&root).unwrap().removed.len(), 2);
-        assert_eq!(uninstall(&root).unwrap(), Changed::default());
-        assert!(!root.path(&boot.unit).exists() && fs::symlink_metadata(root.path(WANTS).join(UNIT)).is_err());
-    }
-
-    #[test]
-    fn what_somebody_else_made_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::at(dir.path());
-        let boot = Boot { unit: Path::new(FOLDER).join(UNIT), text: unit(&wish()).unwrap(), ..Boot::default() };
-        fs::create_dir_all(root.path(FOLDER)).unwrap();
-        fs::write(root.path(&boot.unit), "[Unit]\n").unwrap();
-        for refused in [install(&root, &boot), uninstall(&root)] {
-            assert!(refused.unwrap_err().to_string().contains("somebody else made it"));
-        }
-        assert_eq!(fs::read_to_string(root.path(&boot.unit)).unwrap(), "[Unit]\n");
-        fs::remove_file(root.path(&boot.unit)).unwrap();
-        fs::create_dir_all(root.path(WANTS)).unwrap();
-        std::os::unix::fs::symlink("/elsewhere", root.path(WANTS).join(UNIT)).unwrap();
-        assert!(matches!(install(&root, &boot), Err(PersistError::NotOurs(_))));
-        assert!(!root.path(&boot.unit).exists(), "nothing was written before");
     }
 }

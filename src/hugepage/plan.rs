@@ -12,7 +12,7 @@ use super::{
     placement::{self, Found, Problem},
     pool,
     request::{Order, Target, pages_per_file},
-    state::{MadeMount, Raise, Run, RunFile},
+    state::{MadeFolder, MadeMount, Raise, Run, RunFile},
 };
 use crate::{
     sys::{Root, hugetlb, hugetlb_limit},
@@ -50,11 +50,6 @@ impl Plan {
     /// Whether all is there.
     pub fn is_empty(&self) -> bool {
         self.run.files.is_empty()
-    }
-
-    /// How much is to be allocated.
-    pub fn bytes(&self) -> Bytes {
-        Bytes(self.run.files.iter().map(|file| file.bytes.0).fold(0, u64::saturating_add))
     }
 }
 
@@ -148,12 +143,13 @@ pub fn plan(surveys: &[Survey], facts: &Facts, points: Vec<PathBuf>, id: &str) -
     if let Some(place) = work.iter().map(|survey| &survey.place).find(|place| place.is_new) {
         let (at, page_bytes) = (place.mount.clone(), place.page_bytes);
         run.mount = Some(MadeMount { at, page_bytes, source: format!("damocles-worker-{id}") });
-        run.points = points;
+        run.points = points.into_iter().map(MadeFolder::planned).collect();
     }
-    let distinct = |paths: &mut dyn Iterator<Item = PathBuf>| paths.collect::<BTreeSet<_>>().into_iter().collect();
     // Sorted by name, a folder stands before what lies in it.
-    run.stagings = distinct(&mut work.iter().map(|survey| staging(&survey.place.mount, id)));
-    run.folders = distinct(&mut work.iter().flat_map(|survey| survey.folders.clone()));
+    let stagings: BTreeSet<_> = work.iter().map(|survey| staging(&survey.place.mount, id)).collect();
+    let folders: BTreeSet<_> = work.iter().flat_map(|survey| survey.folders.clone()).collect();
+    run.stagings = stagings.into_iter().collect();
+    run.folders = folders.into_iter().map(MadeFolder::planned).collect();
     for survey in &work {
         for path in &survey.missing {
             let staged = staging(&survey.place.mount, id).join(format!("file-{}", run.files.len()));
@@ -173,7 +169,7 @@ pub fn plan(surveys: &[Survey], facts: &Facts, points: Vec<PathBuf>, id: &str) -
 }
 
 /// Where files of a run are made on a mount. PC1 takes the number before a slash for a node: this name ends with a letter.
-fn staging(mount: &Path, id: &str) -> PathBuf {
+pub(super) fn staging(mount: &Path, id: &str) -> PathBuf {
     mount.join(format!(".damocles-init-{id}-staging"))
 }
 
@@ -323,7 +319,6 @@ mod tests {
         );
         assert_eq!(plan.run.stagings, [Path::new("/mnt/huge_1g/.damocles-init-c0ffee-staging")]);
         assert_eq!(plan.run.folders.len(), 4);
-        assert_eq!(plan.bytes(), Bytes::gib(128));
         let staged: BTreeSet<_> = plan.run.files.iter().map(|file| &file.staged).collect();
         assert_eq!(staged.len(), 4, "each has a name of its own while it is made");
     }

@@ -19,8 +19,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// A pool is raised in steps of this much, so that a stop need not wait for all of it.
-const STEP: Bytes = Bytes::gib(8);
+/// A pool is raised in steps of this much, so that a stop need not wait for all of it, and progress shows.
+const STEP: Bytes = Bytes::gib(1);
 /// So often in a row compaction may bring nothing before we believe it.
 const FRUITLESS_MAX: u32 = 2;
 
@@ -164,8 +164,8 @@ fn climb(pages: &dyn Pages, raise: &Raise, stop: &Stop, told: &mut dyn FnMut(u64
         }
         let ask = (now + step).min(raise.target);
         let given = pages.ask(ask)?;
+        fruitless = if given > now { 0 } else { fruitless + 1 };
         if given < ask {
-            fruitless = if given > now { 0 } else { fruitless + 1 };
             if fruitless > FRUITLESS_MAX {
                 return Ok(Raised::Short(given.saturating_sub(start)));
             }
@@ -243,7 +243,7 @@ pub fn shortfall(root: &Root, raise: &Raise, granted: u64, boot_line: String) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::root::tests::tree;
+    use crate::sys::{faults::Faults, root::tests::tree};
     use proptest::prelude::*;
     use std::cell::{Cell, RefCell};
 
@@ -402,10 +402,10 @@ mod tests {
 
     #[test]
     fn a_short_pool_is_reported_not_hidden() {
-        // In steps of 8 GiB, so that a stop need not wait for all.
-        assert_eq!(scarce(99, &[], &Stop::default()), (Raised::Reached, vec![13, 21, 25]));
+        // In steps of 1 GiB, so that a stop need not wait for all.
+        assert_eq!(scarce(99, &[], &Stop::default()), (Raised::Reached, (6..=25).collect()));
         let (raised, asked) = scarce(15, &[], &Stop::default());
-        assert_eq!((raised, &asked[..2]), (Raised::Short(10), &[13, 21][..]));
+        assert_eq!((raised, asked), (Raised::Short(10), (6..=15).chain([16, 16, 16]).collect()));
         assert_eq!(scarce(5, &[], &Stop::default()).0, Raised::Short(0));
     }
 
@@ -418,7 +418,40 @@ mod tests {
     #[test]
     fn a_stop_ends_the_climb_between_two_steps() {
         let (raised, asked) = scarce(99, &[], &Stop::after(1));
-        assert_eq!((raised, asked), (Raised::Stopped("a test"), vec![13]));
+        assert_eq!((raised, asked), (Raised::Stopped("a test"), vec![6]));
+    }
+
+    #[test]
+    fn a_compaction_that_fails_ends_the_climb_and_is_announced() {
+        let (dir, root) = two_nodes("9", 9, 0);
+        std::fs::write(dir.path().join("sys/devices/system/node/node0/compact"), "").unwrap();
+        let kernel = |faults: &std::sync::Arc<Faults>| {
+            let root = root.clone().with_faults(faults);
+            Kernel { root: &root, raise: &raised(5, 9, 9) }.compact()
+        };
+        let counting = Faults::counting();
+        kernel(&counting).unwrap();
+        assert!(counting.asked()[0].starts_with("compact the memory of a node through "), "{:?}", counting.asked());
+        let error = kernel(&Faults::once(0)).unwrap_err().to_string();
+        assert!(error.contains("/node0/compact: ") && error.contains("asked for by a test"), "{error}");
+        let failing = Failing(Cell::new(0));
+        let pool = Pool { page_bytes: Bytes::gib(1), pages: 5, free: 0, surplus: 0 };
+        climb(&failing, &raise_of(NodeId(0), &pool, 20), &Stop::default(), &mut |_| {}).unwrap_err();
+        assert_eq!(failing.0.get(), 1, "it is not asked again");
+    }
+
+    /// A kernel that gives nothing and cannot compact.
+    struct Failing(Cell<u32>);
+
+    impl Pages for Failing {
+        fn ask(&self, _: u64) -> Result<u64, InitError> {
+            self.0.set(self.0.get() + 1);
+            Ok(5)
+        }
+
+        fn compact(&self) -> Result<(), InitError> {
+            Err(InitError::Stopped("a test"))
+        }
     }
 
     fn used_of(pool: &Pool) -> u64 {

@@ -7,6 +7,7 @@
 //!
 //! Each part may be done already, half done, or never begun, so every step looks first, and all of it may be repeated. A step
 //! that fails does not keep the others from being tried; what could not be taken back is told, and the record stays.
+//! What another mount hides is neither gone nor to be had: then nothing is done, and the record stays.
 //! A pool is a number, to which others may have added: it is lowered only where the run began to raise it, and what it had
 //! just before is written down first.
 //!
@@ -16,11 +17,12 @@
 
 use super::{
     error::InitError,
-    mounts, pool, remove,
+    folders, mounts, pool, remove,
     state::{Folder, MadeMount, Raise, Run, State, Store},
 };
 use crate::sys::{Root, hugetlbfs, mount};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// What was taken back, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,6 +48,10 @@ pub struct Undone {
 pub fn undo(root: &Root, state: &mut State, store: &Store) -> Undone {
     let Some(run) = state.run.clone() else { return Undone::default() };
     let mut undone = Undone { run: run.id.clone(), pid: run.pid, ..Undone::default() };
+    undone.look_for_hidden(root, &run);
+    if !undone.left.is_empty() {
+        return undone;
+    }
     undone.files(root, &run);
     undone.folders(root, &run);
     undone.mount(root, &run);
@@ -73,6 +79,15 @@ impl Undone {
         result.map_err(|error| self.left.push(error.into().to_string())).ok()
     }
 
+    /// What another mount hides cannot be taken back, and is not gone.
+    fn look_for_hidden(&mut self, root: &Root, run: &Run) {
+        let Some(mounts) = self.note(mount::mounts(root)) else { return };
+        let at: BTreeSet<_> = run.files.iter().map(|file| file.mount.as_path()).collect();
+        for at in at {
+            self.note(mounts::refuse_hidden(root, &mounts, at, run.mount.as_slice()));
+        }
+    }
+
     fn files(&mut self, root: &Root, run: &Run) {
         // A file without an identity never got its name.
         for (file, id) in run.files.iter().filter_map(|file| Some((file, file.id?))) {
@@ -95,7 +110,7 @@ impl Undone {
     fn folders(&mut self, root: &Root, run: &Run) {
         for folder in run.folders.iter().rev() {
             // Somebody else's files may lie in it by now: then it stays.
-            self.note(hugetlbfs::remove_folder(root, folder));
+            self.note(folders::remove_made(root, folder));
         }
     }
 
@@ -109,8 +124,9 @@ impl Undone {
             self.mount = Some(made.clone());
             return;
         }
+        self.note(folders::remove_passing(root, &run.points, &folders::of_points(run)));
         for point in run.points.iter().rev() {
-            self.note(hugetlbfs::remove_folder(root, point));
+            self.note(folders::remove_made(root, point));
         }
     }
 

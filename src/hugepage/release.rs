@@ -9,16 +9,16 @@
 //! release that was killed is finished by the next command, whatever that is.
 
 use super::{
-    begin::{Begun, begin},
+    begin::{self, Begun, begin},
     chosen::{self, Choice, Chosen},
     error::{InitError, Mapped, Refusal},
     foretell::{self, Freed},
-    init::{Talk, World},
+    init::World,
     look::{self, Facts},
-    pool,
+    mounts, pool,
     remove::{self, Removed},
     request::NodeChoice,
-    state::{self, Cut, DoomedFile, MadeMount, Removal, State},
+    state::{self, Cut, DoomedFile, MadeFolder, MadeMount, Removal, State},
     steps::{self, Step},
     verify::{mapped, refuse_mapped},
 };
@@ -91,6 +91,7 @@ impl Plan {
 
 /// Takes away what is asked for.
 pub fn release(order: &ReleaseOrder, world: &World) -> Result<Released, InitError> {
+    begin::check_record(world.root, world.state, None)?;
     let before = state::peek(world.root, world.state)?;
     if before.is_settled() {
         let plan = make_plan(order, world, &before)?;
@@ -113,11 +114,9 @@ pub fn release(order: &ReleaseOrder, world: &World) -> Result<Released, InitErro
 
 /// The steps that a release would take now, and what it would leave.
 pub fn preview(order: &ReleaseOrder, world: &World) -> Result<(Vec<Step>, Released), InitError> {
+    begin::check_record(world.root, world.state, None)?;
     let state = state::peek(world.root, world.state)?;
-    if !state.is_settled() {
-        let text = "a command that was killed left something half done, which is put in order first".to_owned();
-        (world.talk)(Talk::Note(text));
-    }
+    begin::note_unfinished(&state, world);
     let plan = make_plan(order, world, &state)?;
     let facts = look::look(world.root)?;
     let own = |node: NodeId, page_bytes: Bytes| {
@@ -152,7 +151,7 @@ fn make_plan(order: &ReleaseOrder, world: &World, state: &State) -> Result<Plan,
     let going = chosen.iter().filter_map(|chosen| chosen.known.as_ref());
     plan.removal.folders = going.map(|known| (known.mount.clone(), known.folder.clone())).collect();
     let is_all = order.choice.pattern.is_none() && order.choice.nodes.is_none();
-    plan.removal.mounts = mounts(&chosen, &plan.removal, state, is_all);
+    plan.removal.mounts = mounts_of(&chosen, &plan.removal, state, is_all);
     plan.removal.points = points(&plan.removal.mounts, state, is_all);
     let ids: BTreeMap<_, _> = plan.removal.files.iter().map(|file| (file.path.clone(), file.id)).collect();
     let users = chosen::users_of(root, &ids.values().copied().collect::<Vec<FileId>>())?;
@@ -160,6 +159,9 @@ fn make_plan(order: &ReleaseOrder, world: &World, state: &State) -> Result<Plan,
         plan.still_mapped = mapped(&ids, &users);
     } else {
         refuse_mapped(root, &ids, &users, true)?;
+    }
+    for made in &plan.removal.mounts {
+        mounts::refuse_hidden(root, &facts.mounts, &made.at, &state.mounts)?;
     }
     check(root, &plan.removal, &facts)?;
     Ok(plan)
@@ -225,17 +227,17 @@ fn cuts(chosen: &[Chosen]) -> Vec<Cut> {
 }
 
 /// The mounts of ours on which no folder of ours is left.
-fn mounts(chosen: &[Chosen], removal: &Removal, state: &State, is_all: bool) -> Vec<MadeMount> {
+fn mounts_of(chosen: &[Chosen], removal: &Removal, state: &State, is_all: bool) -> Vec<MadeMount> {
     let is_used = |at: &Path| state.folders.iter().any(|known| known.mount == at && !removal.goes(known));
     let is_meant = |at: &Path| is_all || chosen.iter().any(|chosen| chosen.folder.starts_with(at));
     state.mounts.iter().filter(|mount| is_meant(&mount.at) && !is_used(&mount.at)).cloned().collect()
 }
 
 /// The folders that were made for these mounts, and are needed by no other; of earlier boots when all is meant.
-fn points(mounts: &[MadeMount], state: &State, is_all: bool) -> Vec<PathBuf> {
+fn points(mounts: &[MadeMount], state: &State, is_all: bool) -> Vec<MadeFolder> {
     let stay: Vec<_> = state.mounts.iter().filter(|mount| !mounts.contains(mount)).cloned().collect();
     let is_meant = |point: &Path| is_all || remove::is_needed(point, mounts);
-    let goes = |point: &&PathBuf| is_meant(point) && !remove::is_needed(point, &stay);
+    let goes = |point: &&MadeFolder| is_meant(&point.path) && !remove::is_needed(&point.path, &stay);
     let points: BTreeSet<_> = state.points.iter().filter(goes).cloned().collect();
     points.into_iter().collect()
 }
@@ -285,7 +287,7 @@ mod tests {
 
     fn state(folders: &[Folder]) -> State {
         let mount = MadeMount { at: "/m".into(), page_bytes: Bytes::mib(2), source: "damocles-worker-x".into() };
-        let points = vec!["/m".into(), "/old/huge".into()];
+        let points = ["/m", "/old/huge"].map(|path| MadeFolder::planned(path.into())).into();
         State { folders: folders.to_vec(), mounts: vec![mount], points, ..State::default() }
     }
 
@@ -305,11 +307,11 @@ mod tests {
     fn the_mount_goes_with_its_last_folder_and_its_point_with_it() {
         let (a, b) = (known("/m/a", 0, 3), known("/m/b", 0, 4));
         let state = state(&[a.clone(), b.clone()]);
-        assert_eq!(mounts(&[chosen(&a)], &removal(&[&a]), &state, false), []);
-        let last = mounts(&[chosen(&a), chosen(&b)], &removal(&[&a, &b]), &state, false);
+        assert_eq!(mounts_of(&[chosen(&a)], &removal(&[&a]), &state, false), []);
+        let last = mounts_of(&[chosen(&a), chosen(&b)], &removal(&[&a, &b]), &state, false);
         assert_eq!(last, state.mounts);
-        assert_eq!(points(&last, &state, false), [Path::new("/m")]);
-        assert_eq!(points(&last, &state, true), [Path::new("/m"), Path::new("/old/huge")]);
-        assert_eq!(points(&[], &state, true), [Path::new("/old/huge")], "one is still mounted in");
+        assert_eq!(points(&last, &state, false), state.points[..1]);
+        assert_eq!(points(&last, &state, true), state.points);
+        assert_eq!(points(&[], &state, true), state.points[1..], "one is still mounted in");
     }
 }

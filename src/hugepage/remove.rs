@@ -15,14 +15,17 @@ use super::{
     error::InitError,
     init::World,
     mounts, pool,
-    state::{Cut, Folder, MadeMount, Removal, State, Store},
+    state::{Cut, Folder, MadeFolder, MadeMount, Removal, State, Store},
 };
 use crate::{
     sys::{Root, hugetlbfs, mount},
     units::{Bytes, NodeId},
 };
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// What went, and what could not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,6 +67,7 @@ impl Removed {
 pub fn finish(world: &World, state: &mut State, store: &Store) -> Result<Removed, InitError> {
     let mut removed = Removed::default();
     let Some(removal) = state.removal.clone() else { return Ok(removed) };
+    look_for_hidden(world.root, &removal, state)?;
     files(world.root, &removal, &mut removed)?;
     look_at_pools(world.root, state, store)?;
     let cuts = state.removal.as_ref().map(|removal| removal.cuts.clone()).unwrap_or_default();
@@ -79,6 +83,18 @@ pub fn finish(world: &World, state: &mut State, store: &Store) -> Result<Removed
     store.save(&after)?;
     *state = after;
     Ok(removed)
+}
+
+/// What another mount hides is neither gone nor to be had: nothing of it may be forgotten.
+fn look_for_hidden(root: &Root, removal: &Removal, state: &State) -> Result<(), InitError> {
+    let mounts = mount::mounts(root)?;
+    let of_folders = removal.folders.iter().map(|(mount, _)| mount.as_path());
+    let of_trees = removal.trees.iter().filter_map(|tree| tree.parent());
+    let of_mounts = removal.mounts.iter().map(|made| made.at.as_path());
+    let at: BTreeSet<_> = of_folders.chain(of_trees).chain(of_mounts).collect();
+    let hidden = at.into_iter().filter_map(|at| mounts::refuse_hidden(root, &mounts, at, &state.mounts).err());
+    let hidden: Vec<_> = hidden.map(|refusal| refusal.to_string()).collect();
+    if hidden.is_empty() { Ok(()) } else { Err(InitError::NotRemoved(hidden)) }
 }
 
 fn files(root: &Root, removal: &Removal, removed: &mut Removed) -> Result<(), InitError> {
@@ -155,7 +171,7 @@ impl Removal {
     }
 
     /// The folders that were made for those that go, outermost first.
-    pub fn folders_made(&self, state: &State) -> Vec<PathBuf> {
+    pub fn folders_made(&self, state: &State) -> Vec<MadeFolder> {
         let going = state.folders.iter().filter(|folder| self.goes(folder));
         let mut made: Vec<_> = going.flat_map(|folder| folder.folders_made.clone()).collect();
         made.sort();
@@ -172,11 +188,11 @@ fn folders(
     removed: &mut Removed,
 ) -> Result<(), InitError> {
     for folder in removal.folders_made(state).into_iter().rev() {
-        if hugetlbfs::identify(root, &folder)?.is_none() {
+        if !is_there(root, &folder)? {
             continue;
         }
         // Another folder of ours below it will take it along.
-        let heirs = after.folders.iter_mut().filter(|known| known.folder.starts_with(&folder));
+        let heirs = after.folders.iter_mut().filter(|known| known.folder.starts_with(&folder.path));
         let mut is_inherited = false;
         for heir in heirs.filter(|heir| !heir.files.is_empty()) {
             is_inherited = true;
@@ -188,9 +204,9 @@ fn folders(
         if is_inherited {
             continue;
         }
-        match hugetlbfs::remove_folder(root, &folder)? {
-            true => removed.folders.push(folder),
-            false => removed.stays.push(folder_stays(&folder)),
+        match hugetlbfs::remove_folder(root, &folder.path)? {
+            true => removed.folders.push(folder.path),
+            false => removed.stays.push(folder_stays(&folder.path)),
         }
     }
     Ok(())
@@ -209,17 +225,22 @@ fn unmount(root: &Root, removal: &Removal, after: &mut State, removed: &mut Remo
         after.mounts.retain(|known| known != made);
     }
     for point in removal.points.iter().rev() {
-        if is_needed(point, &after.mounts) {
+        if is_needed(&point.path, &after.mounts) {
             continue;
         }
         after.points.retain(|known| known != point);
-        match hugetlbfs::identify(root, point)? {
-            Some(_) if hugetlbfs::remove_folder(root, point)? => removed.folders.push(point.clone()),
-            Some(_) => removed.stays.push(point_stays(point)),
-            None => {}
+        match is_there(root, point)? {
+            true if hugetlbfs::remove_folder(root, &point.path)? => removed.folders.push(point.path.clone()),
+            true => removed.stays.push(point_stays(&point.path)),
+            false => {}
         }
     }
     Ok(())
+}
+
+/// Whether a folder is still the one that was made: another's of that name is his.
+pub fn is_there(root: &Root, made: &MadeFolder) -> Result<bool, InitError> {
+    Ok(hugetlbfs::identify(root, &made.path)?.is_some_and(|found| made.is(found)))
 }
 
 /// Pages of ours that somebody uses.
@@ -253,7 +274,7 @@ mod tests {
             node: NodeId(node),
             page_bytes: Bytes::gib(1),
             pages_added,
-            folders_made: vec!["/m/a".into(), name.into()],
+            folders_made: ["/m/a", name].map(|path| MadeFolder::planned(path.into())).into(),
             files: Vec::new(),
         }
     }
@@ -294,6 +315,7 @@ mod tests {
     #[test]
     fn folders_that_were_made_for_several_are_named_once_outermost_first() {
         let made = removal(&["/m/a/numa_1", "/m/a/numa_0"]).folders_made(&state());
+        let made: Vec<_> = made.iter().map(|made| made.path.as_path()).collect();
         assert_eq!(made, [Path::new("/m/a"), Path::new("/m/a/numa_0"), Path::new("/m/a/numa_1")]);
         assert!(removal(&[]).folders_made(&state()).is_empty());
     }

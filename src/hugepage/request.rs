@@ -47,6 +47,9 @@ pub struct Pattern(String);
 impl Pattern {
     /// `PATH/numa_N`, which is what PC1 makes of `HUGEPAGE_FILES_PATH`.
     pub fn of_path(path: &Path) -> Result<Self, Refusal> {
+        // What is wrong with it is said of the path, as it was written.
+        let text = path.to_str().ok_or_else(|| Refusal::NotUtf8(path.to_owned()))?;
+        check(text)?;
         Self::parse_path(&path.join(format!("numa_{PLACEHOLDER}")))
     }
 
@@ -57,30 +60,39 @@ impl Pattern {
 
     /// A pattern as PC1 takes it in `HUGEPAGE_FILES_PATH_PATTERN`.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let path = Path::new(text);
         if !text.contains(PLACEHOLDER) {
             return Err(Refusal::NoPlaceholder(text.to_owned()));
         }
-        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-            return Err(Refusal::NotAbsolute(path.to_owned()));
-        }
-        // PC1 looks for the files by a glob.
-        if text.contains(['*', '?', '[']) {
-            return Err(Refusal::Wildcard(text.to_owned()));
-        }
+        check(text)?;
+        let path = Path::new(text);
         // Of a text, and so nothing is lost in it. Without `.`, doubled and trailing slashes: one folder, one spelling.
         Ok(Self(path.components().collect::<PathBuf>().to_string_lossy().into_owned()))
     }
 
-    /// As it was written, for messages.
+    /// For messages: `PATH/numa_N` of a path, a pattern as it was written.
     pub fn shown(&self) -> PathBuf {
-        self.0.clone().into()
+        match self.0.strip_suffix(&format!("/numa_{PLACEHOLDER}")) {
+            Some(path) => format!("{path}/numa_N").into(),
+            None => self.0.clone().into(),
+        }
     }
 
     /// The folder of a node.
     pub fn folder(&self, node: NodeId) -> PathBuf {
         self.0.replace(PLACEHOLDER, &node.to_string()).into()
     }
+}
+
+/// That a path or a pattern can be one: absolute, without a way out, without a sign that PC1's glob takes for many.
+fn check(text: &str) -> Result<(), Refusal> {
+    let path = Path::new(text);
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(Refusal::NotAbsolute(path.to_owned()));
+    }
+    if text.contains(['*', '?', '[']) {
+        return Err(Refusal::Wildcard(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// The most files of one folder that are made at once.
@@ -204,7 +216,9 @@ mod tests {
     fn a_path_means_a_folder_per_node_below_it() {
         let pattern = Pattern::of_path(Path::new("/mnt/huge_1g//pc1_1/")).unwrap();
         assert_eq!(pattern.folder(NodeId(1)), Path::new("/mnt/huge_1g/pc1_1/numa_1"));
+        assert_eq!(pattern.shown(), Path::new("/mnt/huge_1g/pc1_1/numa_N"));
         let pattern = Pattern::parse("/mnt/./n$NUMA_NODE_INDEX/pc1").unwrap();
+        assert_eq!(pattern.shown(), Path::new("/mnt/n$NUMA_NODE_INDEX/pc1"), "as it was written");
         assert_eq!(pattern.folder(NodeId(12)), Path::new("/mnt/n12/pc1"));
     }
 
@@ -218,7 +232,9 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let latin = Path::new(std::ffi::OsStr::from_bytes(b"/mnt/h\xfcge"));
         let refused = Pattern::of_path(latin).unwrap_err().to_string();
-        assert!(refused.contains(r#""/mnt/h\xFCge/numa_$NUMA_NODE_INDEX""#) && refused.contains("UTF-8"), "{refused}");
+        assert!(refused.contains(r#""/mnt/h\xFCge""#) && refused.contains("UTF-8"), "{refused}");
+        let refused = Pattern::of_path(Path::new("/mnt/huge[1]")).unwrap_err().to_string();
+        assert!(refused.starts_with("/mnt/huge[1] has one of"), "{refused}");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! One JSON file, replaced whole; beside it a lock that every command holds which changes anything. A record of nothing is no
-//! file. After a reboot the pages, the files and the mounts are gone, and so is what was said of them; only folders
+//! file. The lock's file stays, and with it the folder of the record: whoever waits for it holds that very file open, and were
+//! it removed, he and whoever comes after him would hold two locks of one name. After a reboot the pages, the files and the mounts are gone, and so is what was said of them; only folders
 //! on lasting file systems, in which something was mounted, are still there (`points`).
 
 use crate::{
@@ -31,7 +32,7 @@ use std::{
 
 /// Where the record is unless told otherwise.
 pub const DEFAULT: &str = "/var/lib/damocles-worker/hugepage.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ pub struct State {
     pub folders: Vec<Folder>,
     pub mounts: Vec<MadeMount>,
     /// Folders on lasting file systems that were made to mount something in; outermost first.
-    pub points: Vec<PathBuf>,
+    pub points: Vec<MadeFolder>,
     /// What is decided to go and may be half gone: whoever comes next finishes it.
     #[serde(default)]
     pub removal: Option<Removal>,
@@ -62,8 +63,31 @@ pub struct Folder {
     /// By how much the node's pool was raised for these files.
     pub pages_added: u64,
     /// Folders on the mount that were made on the way here, outermost first.
-    pub folders_made: Vec<PathBuf>,
+    pub folders_made: Vec<MadeFolder>,
     pub files: Vec<MadeFile>,
+}
+
+/// A folder that is to be made, or was, by what its name cannot fake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeFolder {
+    pub path: PathBuf,
+    /// Known before it gets its name; until then whatever bears that is another's.
+    pub inode: Option<u64>,
+    /// Not known after a reboot, which numbers devices anew.
+    pub device: Option<u64>,
+}
+
+impl MadeFolder {
+    /// One that is yet to be made.
+    pub fn planned(path: PathBuf) -> Self {
+        Self { path, inode: None, device: None }
+    }
+
+    /// Whether it is the folder that bears its name now.
+    pub fn is(&self, found: FileId) -> bool {
+        self.inode == Some(found.inode) && self.device.is_none_or(|device| device == found.device)
+    }
 }
 
 /// A file that was made, by what its name cannot fake.
@@ -94,12 +118,12 @@ pub struct Run {
     pub pid: u32,
     pub mount: Option<MadeMount>,
     /// Folders that are not there yet and are made to mount something in, outermost first.
-    pub points: Vec<PathBuf>,
+    pub points: Vec<MadeFolder>,
     pub pools: Vec<Raise>,
     /// Folders in which files are made before they get their names.
     pub stagings: Vec<PathBuf>,
     /// Folders of the files that are not there yet, outermost first.
-    pub folders: Vec<PathBuf>,
+    pub folders: Vec<MadeFolder>,
     pub files: Vec<RunFile>,
 }
 
@@ -115,7 +139,7 @@ pub struct Removal {
     /// Folders, by mount and folder, of which the record forgets.
     pub folders: Vec<(PathBuf, PathBuf)>,
     pub mounts: Vec<MadeMount>,
-    pub points: Vec<PathBuf>,
+    pub points: Vec<MadeFolder>,
 }
 
 /// A file that goes, if it still is that file.
@@ -213,7 +237,8 @@ impl State {
         }
         // Folders of an unfinished run may have been made.
         let points = self.points.into_iter().chain(self.run.into_iter().flat_map(|run| run.points));
-        let points: BTreeSet<PathBuf> = points.collect();
+        let points = points.filter(|point| point.inode.is_some()).map(|point| MadeFolder { device: None, ..point });
+        let points: BTreeSet<MadeFolder> = points.collect();
         Self { points: points.into_iter().collect(), ..Self::new(boot_id.to_owned()) }
     }
 
@@ -263,9 +288,8 @@ pub fn peek(root: &Root, path: &Path) -> Result<State, StateError> {
     match version.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => {}
         version => {
-            return Err(damaged(format!(
-                "version {version:?} was written by another program, this one knows {VERSION}"
-            )));
+            let version = version.map_or_else(|| "without a number".to_owned(), |version| version.to_string());
+            return Err(damaged(format!("version {version} was written by another program, this one knows {VERSION}")));
         }
     }
     let state: State = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
@@ -287,16 +311,30 @@ impl Store {
     pub fn open(root: &Root, path: &Path, stop: &Stop, waiting: impl FnOnce(&Path)) -> Result<Self, StateError> {
         let real = root.path(path);
         let durable = |source| StateError::Durable { path: real.clone(), source };
-        if let Some(folder) = real.parent().filter(|folder| !folder.is_dir()) {
-            root.effect("make folder", folder)
-                .map_err(|source| durable(DurableError::new("creating folder", folder, source)))?;
-            durable::make_folder(folder).map_err(durable)?;
+        let change = |doing, path: &Path| {
+            root.effect(doing, path).map_err(|source| durable(DurableError::new(doing, path, source)))
+        };
+        let missing = missing_folders(&real);
+        for folder in &missing {
+            let made = change("make folder", folder).and_then(|()| durable::make_folder(folder).map_err(durable));
+            made.inspect_err(|_| remove_empty(&missing))?;
         }
-        let lock = wait(&lock_path(&real), stop, waiting, Lock::take).map_err(|error| match error {
-            StateError::Other(source) => durable(source),
-            other => other,
-        })?;
-        durable::remove_leftovers(&real)?;
+        let lock = || {
+            let path = lock_path(&real);
+            if !path.exists() {
+                change("make the lock", &path)?;
+            }
+            wait(&path, stop, waiting, Lock::take).map_err(|error| match error {
+                StateError::Other(source) => durable(source),
+                other => other,
+            })
+        };
+        // Without a lock in them, nobody waits there.
+        let lock = lock().inspect_err(|_| remove_empty(&missing))?;
+        for leftover in durable::leftovers(&real)? {
+            change("remove the leftover", &leftover)?;
+            durable::remove_leftover(&leftover)?;
+        }
         Ok(Self { root: root.clone(), path: path.to_owned(), _lock: lock, further: Vec::new() })
     }
 
@@ -327,6 +365,21 @@ impl Store {
         text.push('\n');
         self.root.effect("save the record", &real).map_err(failed)?;
         Ok(durable::write_atomic(&real, text.as_bytes())?)
+    }
+}
+
+/// The folders above a path that are not there, outermost first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let missing = path.ancestors().skip(1).take_while(|folder| !folder.is_dir()).map(Path::to_owned);
+    let mut missing: Vec<_> = missing.collect();
+    missing.reverse();
+    missing
+}
+
+/// Takes folders away again that were made for nothing; one in which something lies by now stays.
+fn remove_empty(folders: &[PathBuf]) {
+    for folder in folders.iter().rev() {
+        let _ = fs::remove_dir(folder);
     }
 }
 
@@ -378,6 +431,10 @@ mod tests {
         Store::open(root, Path::new(DEFAULT), &Stop::default(), |_| panic!("nobody else is there")).unwrap()
     }
 
+    fn made(path: &str, inode: u64) -> MadeFolder {
+        MadeFolder { path: path.into(), inode: Some(inode), device: Some(7) }
+    }
+
     fn folder(name: &str, pages_added: u64, files: &[(&str, u64)]) -> Folder {
         let file = |(name, inode): &(&str, u64)| MadeFile {
             name: (*name).into(),
@@ -390,7 +447,7 @@ mod tests {
             node: NodeId(0),
             page_bytes: Bytes::gib(1),
             pages_added,
-            folders_made: vec![name.into()],
+            folders_made: vec![made(name, 3)],
             files: files.iter().map(file).collect(),
         }
     }
@@ -428,20 +485,23 @@ mod tests {
         let store = open(&root);
         let mut state = store.load().unwrap();
         state.add(folder("/f", 2, &[]));
-        state.points = vec!["/mnt/huge".into()];
-        state.run = Some(Run { points: vec!["/mnt/other".into()], ..Run::default() });
+        state.points = vec![made("/mnt/huge", 5)];
+        let points = vec![made("/mnt/other", 6), MadeFolder::planned("/mnt/never".into())];
+        state.run = Some(Run { points, ..Run::default() });
         store.save(&state).unwrap();
         fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "b").unwrap();
         let state = store.load().unwrap();
-        let points = vec!["/mnt/huge".into(), "/mnt/other".into()];
-        assert_eq!(state, State { points, ..State::new("b".into()) });
+        let points =
+            [("/mnt/huge", 5), ("/mnt/other", 6)].map(|(path, inode)| MadeFolder { device: None, ..made(path, inode) });
+        assert!(points[0].is(FileId { device: 99, inode: 5 }) && !points[0].is(FileId { device: 7, inode: 6 }));
+        assert_eq!(state, State { points: points.into(), ..State::new("b".into()) });
     }
 
     #[test]
     fn a_record_that_cannot_be_understood_is_not_overwritten() {
         let (_dir, root) = host("a");
         let store = open(&root);
-        for (text, word) in [("{", "EOF"), ("{\"version\":9}", "another program"), ("{\"version\":1}", "boot_id")] {
+        for (text, word) in [("{", "EOF"), ("{\"version\":9}", "another program"), ("{\"version\":2}", "boot_id")] {
             fs::write(root.path(DEFAULT), text).unwrap();
             let error = store.load().unwrap_err().to_string();
             assert!(
@@ -476,7 +536,7 @@ mod tests {
         let failing = root.clone().with_faults(&Faults::from(0));
         let store = open(&failing);
         assert!(store.save(&State::new("a".into())).is_err());
-        state.points.push("/x".into());
+        state.points.push(made("/x", 1));
         assert!(store.save(&state).is_err());
         assert_ne!(store.load().unwrap(), state);
         assert_eq!(store.load().unwrap().folders.len(), 1);

@@ -198,7 +198,7 @@ fn record_status(path: &Path, state: &State) -> RecordStatus {
         path: path.to_owned(),
         folders: state.folders.len(),
         mounts: state.mounts.iter().map(|mount| mount.at.clone()).collect(),
-        points: state.points.clone(),
+        points: state.points.iter().map(|point| point.path.clone()).collect(),
         unfinished_run: state.run.as_ref().map(|run| run.pid),
         unfinished_removal: state.removal.as_ref().map(|Removal { pid, .. }| *pid),
         problem: None,

@@ -2,11 +2,8 @@
 //!
 //! Pure. What `--dry-run` prints is made from the record that a run is carried out and taken back by.
 
-use super::{
-    look::Facts,
-    state::{Cut, Removal, Run},
-};
-use crate::units::{Bytes, CpuList, NodeId};
+use super::state::{Cut, Removal, Run};
+use crate::units::{Bytes, NodeId};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -30,10 +27,9 @@ pub enum Step {
         to: u64,
         file: PathBuf,
     },
-    /// Under the node's memory policy, on its CPUs where it has some.
+    /// Under the node's memory policy, on its CPUs: a node without is refused.
     Allocate {
         node: NodeId,
-        has_cpus: bool,
         bytes: Bytes,
         path: PathBuf,
     },
@@ -70,9 +66,8 @@ impl Step {
             Self::RaisePool { to, file, .. } | Self::LowerPool { to, file, .. } => {
                 format!("echo {to} > {}", quoted(file))
             }
-            Self::Allocate { node, has_cpus, bytes, path } => {
-                let cpus = if *has_cpus { format!(" --cpunodebind={node}") } else { String::new() };
-                format!("numactl{cpus} --membind={node} fallocate -l {} {}", bytes.0, quoted(path))
+            Self::Allocate { node, bytes, path } => {
+                format!("numactl --cpunodebind={node} --membind={node} fallocate -l {} {}", bytes.0, quoted(path))
             }
             Self::Publish { from, to } => format!("mv -n {} {}", quoted(from), quoted(to)),
             Self::RemoveFile { path } => format!("rm {}", quoted(path)),
@@ -83,9 +78,9 @@ impl Step {
 }
 
 /// The steps of a run, in the order in which it takes them. `pool_file` names the file of a pool.
-pub fn steps(run: &Run, facts: &Facts, pool_file: impl Fn(NodeId, Bytes) -> PathBuf) -> Vec<Step> {
+pub fn steps(run: &Run, pool_file: impl Fn(NodeId, Bytes) -> PathBuf) -> Vec<Step> {
     let make = |path: &PathBuf| Step::MakeFolder { path: path.clone() };
-    let mut steps: Vec<Step> = run.points.iter().map(make).collect();
+    let mut steps: Vec<Step> = run.points.iter().map(|point| make(&point.path)).collect();
     steps.extend(run.mount.iter().map(|mount| Step::Mount {
         at: mount.at.clone(),
         page_bytes: mount.page_bytes,
@@ -99,14 +94,12 @@ pub fn steps(run: &Run, facts: &Facts, pool_file: impl Fn(NodeId, Bytes) -> Path
         file: pool_file(raise.node, raise.page_bytes),
     }));
     steps.extend(run.stagings.iter().map(make));
-    let has_cpus = |node: NodeId| facts.nodes.get(&node).is_some_and(|node| node.cpus != CpuList::default());
     steps.extend(run.files.iter().map(|file| Step::Allocate {
         node: file.node,
-        has_cpus: has_cpus(file.node),
         bytes: file.bytes,
         path: file.staged.clone(),
     }));
-    steps.extend(run.folders.iter().map(make));
+    steps.extend(run.folders.iter().map(|folder| make(&folder.path)));
     for file in &run.files {
         if file.replaces.is_some() {
             steps.push(Step::Publish { from: file.path.clone(), to: file.aside() });
@@ -131,7 +124,7 @@ pub fn removal_steps(
     steps.extend(lower_steps(&removal.cuts, |cut| now(cut.node, cut.page_bytes), pool_file));
     steps.extend(folders.iter().rev().map(remove));
     steps.extend(removal.mounts.iter().map(|mount| Step::Unmount { at: mount.at.clone() }));
-    steps.extend(removal.points.iter().rev().map(remove));
+    steps.extend(removal.points.iter().rev().map(|point| remove(&point.path)));
     steps
 }
 
@@ -157,10 +150,7 @@ pub fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hugepage::{
-        look::Node,
-        state::{MadeMount, Raise, RunFile},
-    };
+    use crate::hugepage::state::{MadeFolder, MadeMount, Raise, RunFile};
 
     fn run() -> Run {
         Run {
@@ -170,7 +160,7 @@ mod tests {
                 page_bytes: Bytes::gib(1),
                 source: "damocles-worker-c0ffee".into(),
             }),
-            points: vec!["/mnt/huge_1g".into()],
+            points: vec![MadeFolder::planned("/mnt/huge_1g".into())],
             pools: vec![Raise {
                 node: NodeId(0),
                 page_bytes: Bytes::gib(1),
@@ -181,7 +171,9 @@ mod tests {
                 before_undo: None,
             }],
             stagings: vec!["/mnt/huge_1g/.damocles-init-c0ffee-staging".into()],
-            folders: vec!["/mnt/huge_1g/pc1 a".into(), "/mnt/huge_1g/pc1 a/numa_0".into()],
+            folders: ["/mnt/huge_1g/pc1 a", "/mnt/huge_1g/pc1 a/numa_0"]
+                .map(|path| MadeFolder::planned(path.into()))
+                .into(),
             files: vec![RunFile {
                 mount: "/mnt/huge_1g".into(),
                 path: "/mnt/huge_1g/pc1 a/numa_0/32.0_GiB_0".into(),
@@ -198,10 +190,8 @@ mod tests {
 
     #[test]
     fn the_steps_read_as_a_shell_script() {
-        let mut facts = Facts::default();
-        facts.nodes.insert(NodeId(0), Node { cpus: "0-3".parse().unwrap(), ..Node::default() });
         let file = |node: NodeId, _| PathBuf::from(format!("/sys/devices/system/node/node{node}/nr_hugepages"));
-        let commands: Vec<_> = steps(&run(), &facts, file).iter().map(Step::command).collect();
+        let commands: Vec<_> = steps(&run(), file).iter().map(Step::command).collect();
         assert_eq!(
             commands.join("\n"),
             "mkdir /mnt/huge_1g\n\
@@ -214,12 +204,6 @@ mod tests {
              mv -n /mnt/huge_1g/.damocles-init-c0ffee-staging/file-0 '/mnt/huge_1g/pc1 a/numa_0/32.0_GiB_0'\n\
              rmdir /mnt/huge_1g/.damocles-init-c0ffee-staging"
         );
-    }
-
-    #[test]
-    fn a_node_of_memory_alone_has_no_cpus_to_bind_to() {
-        let commands = steps(&run(), &Facts::default(), |_, _| "/x".into());
-        assert!(commands.iter().any(|step| step.command().starts_with("numactl --membind=0 fallocate")));
     }
 
     #[test]

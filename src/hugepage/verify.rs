@@ -11,7 +11,7 @@
 //! takes the pages of both for a moment. What a process has mapped is not touched.
 
 use super::{
-    begin::{Begun, begin},
+    begin::{self, Begun, begin},
     chosen::{self, Choice, Chosen},
     error::{InitError, Mapped, Refusal},
     init::{self, Report, World},
@@ -128,6 +128,7 @@ fn judge(root: &Root, chosen: &[Chosen]) -> Result<Verdict, InitError> {
 
 /// Makes every wrong file anew, or changes nothing. Gives nothing where nothing is wrong.
 pub fn repair(choice: &Choice, world: &World) -> Result<Option<Repair>, InitError> {
+    begin::check_record(world.root, world.state, None)?;
     // What is refused is refused before anything is written, unless a killed run is in the way.
     if state::peek(world.root, world.state)?.is_settled() {
         let state = state::peek(world.root, world.state)?;
@@ -144,11 +145,13 @@ pub fn repair(choice: &Choice, world: &World) -> Result<Option<Repair>, InitErro
 
 /// The steps that a repair would take now.
 pub fn preview(choice: &Choice, world: &World) -> Result<Vec<Step>, InitError> {
+    begin::check_record(world.root, world.state, None)?;
     let state = state::peek(world.root, world.state)?;
+    begin::note_unfinished(&state, world);
     let Some(work) = make_plan(choice, world, &state)? else { return Ok(Vec::new()) };
     let pool_file = |node, page_bytes| hugetlb::pool_file(world.root, node, page_bytes);
     let run = &work.plan.run;
-    let mut steps = steps::steps(run, &work.facts, pool_file);
+    let mut steps = steps::steps(run, pool_file);
     let spare = init::spare(run, |file| init::allocated(world.root, &file.path));
     let raised = |cut: &Cut| {
         let raise = run.pools.iter().find(|raise| (raise.node, raise.page_bytes) == (cut.node, cut.page_bytes));

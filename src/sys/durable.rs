@@ -160,17 +160,26 @@ pub fn temp_folder_for(target: &Path) -> Result<tempfile::TempDir> {
 
 /// Removes what killed writers of `target` left beside it. Only its one writer may call this.
 pub fn remove_leftovers(target: &Path) -> Result<()> {
+    leftovers(target)?.iter().try_for_each(|path| remove_leftover(path))
+}
+
+/// What killed writers of `target` left beside it.
+pub fn leftovers(target: &Path) -> Result<Vec<PathBuf>> {
     let (folder, prefix) = (folder_of(target), temp_prefix(target));
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder).doing("listing", folder)? {
         let entry = entry.doing("listing", folder)?;
-        if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
-            continue;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            found.push(entry.path());
         }
-        let path = entry.path();
-        let is_folder = entry.file_type().doing("looking at", &path)?.is_dir();
-        if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.doing("removing", &path)?;
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Removes one of them, a file or a folder.
+pub fn remove_leftover(path: &Path) -> Result<()> {
+    let is_folder = fs::symlink_metadata(path).doing("looking at", path)?.is_dir();
+    if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }.doing("removing", path)
 }
 
 fn temp_builder(prefix: &OsString) -> tempfile::Builder<'_, 'static> {

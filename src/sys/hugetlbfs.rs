@@ -10,11 +10,16 @@ use super::{Root, users::FileId};
 use crate::units::Bytes;
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2},
+    fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2},
     mount::{MntFlags, MsFlags, mount, umount2},
-    sys::statfs::{HUGETLBFS_MAGIC, statfs},
+    sys::{
+        stat::{Mode, fstatat},
+        statfs::{HUGETLBFS_MAGIC, statfs},
+    },
+    unistd::{UnlinkatFlags, unlinkat},
 };
 use std::{
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -129,25 +134,43 @@ pub fn publish(root: &Root, from: &Path, to: &Path) -> Result<()> {
     change(root, "publish", to, |to| Ok(renameat2(AT_FDCWD, &from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?))
 }
 
+/// Gives a folder its final name, which must be free.
+pub fn publish_folder(root: &Root, from: &Path, to: &Path) -> Result<()> {
+    let from = root.path(from);
+    change(root, "publish", to, |to| match renameat2(AT_FDCWD, &from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // NFS cannot be asked so. There a folder replaces only an empty one, which is looked for just before.
+        Err(Errno::EINVAL) if fs::symlink_metadata(to).is_err() => fs::rename(&from, to),
+        Err(Errno::EINVAL) => Err(Errno::EEXIST.into()),
+        renamed => Ok(renamed?),
+    })
+}
+
 /// Gives the file of this name another one, which must be free, if it is this file.
 pub fn set_aside(root: &Root, path: &Path, to: &Path, id: FileId) -> Result<()> {
-    let changed = || FileError {
-        doing: "set aside",
-        path: root.path(path),
-        source: io::Error::other("it is another file by now"),
-    };
-    if identify(root, path)? != Some(id) {
-        return Err(changed());
-    }
-    let (from, real) = (root.path(path), root.path(to));
-    let rename = |from: &Path, to: &Path| renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
-    change(root, "set aside", path, |_| Ok(rename(&from, &real)?))?;
-    if identify(root, to)? == Some(id) {
+    if rename_this(root, "set aside", path, to, id)? {
         return Ok(());
     }
+    let source = io::Error::other("it is another file by now");
+    Err(FileError { doing: "set aside", path: root.path(path), source })
+}
+
+/// Renames the file of this name if it is this file. Says whether it was.
+fn rename_this(root: &Root, doing: &'static str, path: &Path, to: &Path, id: FileId) -> Result<bool> {
+    if identify(root, path)? != Some(id) {
+        return Ok(false);
+    }
+    let (from, real) = (root.path(path), root.path(to));
+    change(root, doing, path, |_| rename(&from, &real))?;
+    if identify(root, to)? == Some(id) {
+        return Ok(true);
+    }
     // Between the look and the renaming it became somebody else's.
-    rename(&real, &from).map_err(|errno| FileError { doing: "put back", path: from, source: errno.into() })?;
-    Err(changed())
+    change(root, "put back", path, |from| rename(&real, from))?;
+    Ok(false)
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?)
 }
 
 /// Gives a file that was set aside its name back; one that is not there was not set aside, or is back already.
@@ -156,15 +179,54 @@ pub fn put_back(root: &Root, from: &Path, to: &Path, id: FileId) -> Result<()> {
         return Ok(());
     }
     let real = root.path(from);
-    change(root, "put back", to, |to| Ok(renameat2(AT_FDCWD, &real, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?))
+    change(root, "put back", to, |to| {
+        rename(&real, to).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let why = format!(
+                    "somebody gave that name to another file meanwhile, and ours waits as {}; move his away, and the next \
+                     hugepage command puts ours back",
+                    real.display()
+                );
+                io::Error::new(io::ErrorKind::AlreadyExists, why)
+            }
+            _ => error,
+        })
+    })
 }
 
 /// Removes the file of this name if it is this file. Says whether it was.
+///
+/// The kernel removes by name alone, and the name may be given to another file after the look. So the file gets a name first that
+/// nobody but us would give, is looked at there, and goes from there; another's gets its name back. All of it in one open
+/// folder, so that none but the last part of the path has to be trusted.
 pub fn remove_this(root: &Root, path: &Path, id: FileId) -> Result<bool> {
-    match identify(root, path)? {
-        Some(found) if found == id => change(root, "remove", path, |path| fs::remove_file(path)).map(|()| true),
-        _ => Ok(false),
+    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Ok(false) };
+    let failed = |source| FileError { doing: "look at", path: root.path(path), source };
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let folder = match open(&root.path(parent), flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(false),
+        opened => opened.map_err(|errno| failed(errno.into()))?,
+    };
+    let identify = |name: &OsStr| match fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(FileId { device: stat.st_dev, inode: stat.st_ino })),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(failed(errno.into())),
+    };
+    let rename = |from: &OsStr, to: &OsStr| Ok(renameat2(&folder, from, &folder, to, RenameFlags::RENAME_NOREPLACE)?);
+    // By the file, so that a second try finds what a killed first one left.
+    let doomed = OsString::from(format!(".damocles-gone-{:x}-{:x}", id.device, id.inode));
+    if identify(&doomed)? != Some(id) {
+        if identify(name)? != Some(id) {
+            return Ok(false);
+        }
+        change(root, "rename to remove", path, |_| rename(name, &doomed))?;
+        if identify(&doomed)? != Some(id) {
+            change(root, "put back", path, |_| rename(&doomed, name))?;
+            return Ok(false);
+        }
     }
+    change(root, "remove", path, |_| Ok(unlinkat(&folder, doomed.as_os_str(), UnlinkatFlags::NoRemoveDir)?))?;
+    Ok(true)
 }
 
 /// Removes whatever lies in a folder that is ours by its name, and the folder.
@@ -188,7 +250,7 @@ pub fn identify(root: &Root, path: &Path) -> Result<Option<FileId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::root::tests::tree;
+    use crate::sys::{faults::Faults, root::tests::tree};
 
     #[test]
     fn another_file_system_is_none_of_huge_pages() {
@@ -213,7 +275,41 @@ mod tests {
         assert!(!remove_this(&root, Path::new("/b"), id).unwrap());
         assert!(remove_this(&root, Path::new("/a"), id).unwrap());
         assert!(!remove_this(&root, Path::new("/a"), id).unwrap(), "it is gone");
-        assert!(dir.path().join("b").exists());
+        assert!(!remove_this(&root, Path::new("/gone/a"), id).unwrap(), "so is its folder");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(),
+            ["b"]
+        );
+    }
+
+    #[test]
+    fn a_removal_that_was_broken_off_after_the_renaming_is_finished() {
+        let (dir, root) = tree(&[("a", "mine")]);
+        let id = identify(&root, Path::new("/a")).unwrap().unwrap();
+        let broken = root.clone().with_faults(&Faults::from(1));
+        assert!(remove_this(&broken, Path::new("/a"), id).is_err());
+        // By now somebody may have taken the name.
+        fs::write(dir.path().join("a"), "another's").unwrap();
+        assert!(remove_this(&root, Path::new("/a"), id).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "another's");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_get_its_name_back_says_who_is_in_the_way_and_what_to_do() {
+        let (dir, root) = tree(&[("a", "mine")]);
+        let [a, aside] = ["/a", "/aside"].map(Path::new);
+        let id = identify(&root, a).unwrap().unwrap();
+        set_aside(&root, a, aside, id).unwrap();
+        fs::write(dir.path().join("a"), "another's").unwrap();
+        let told = put_back(&root, aside, a, id).unwrap_err().to_string();
+        assert!(told.contains("another file meanwhile") && told.contains("/aside; move his away"), "{told}");
+        fs::remove_file(dir.path().join("a")).unwrap();
+        put_back(&root, aside, a, id).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "mine");
+        assert!(
+            set_aside(&root, a, aside, FileId { inode: 1, ..id }).unwrap_err().to_string().contains("another file")
+        );
     }
 
     #[test]

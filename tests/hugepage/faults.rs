@@ -11,7 +11,7 @@ use damocles_worker::{
 use std::sync::Arc;
 
 /// Two files in a folder on a mount that is to be made.
-fn order(rig: &Rig) -> Order {
+pub fn order(rig: &Rig) -> Order {
     let folder = Pattern::of_path(&rig.path("huge/pc1")).unwrap().folder(NodeId(0));
     Order {
         targets: vec![Target { node: NodeId(0), folder, files: 2, file_bytes: Bytes::mib(8) }],
@@ -26,20 +26,32 @@ fn run(rig: &Rig, order: &Order, root: &Root, stop: &Stop) -> Result<Report, Ini
     init(order, &World { root, state: &rig.state(), stop, talk: &talk })
 }
 
-fn run_with(rig: &Rig, faults: &Arc<Faults>) -> Result<Report, InitError> {
+pub fn run_with(rig: &Rig, faults: &Arc<Faults>) -> Result<Report, InitError> {
     run(rig, &order(rig), &Root::at("/").with_faults(faults), &Stop::default())
 }
 
-/// The changes of a run that nothing disturbs.
-fn changes(rig: &Rig) -> Vec<String> {
-    let record = rig.path("record");
-    std::fs::create_dir(&record).unwrap();
+/// The changes of a run that nothing disturbs, and that has no lock yet.
+pub fn changes(rig: &Rig) -> Vec<String> {
+    forget(rig);
     let faults = Faults::counting();
     run_with(rig, &faults).unwrap();
     rig.clear();
-    // The folder of the record stays from one run to the next.
-    std::fs::create_dir(&record).unwrap();
+    forget(rig);
     faults.asked()
+}
+
+/// The lock stays from one run to the next, and what stays is not made again: every round begins without it.
+pub fn forget(rig: &Rig) {
+    let _ = std::fs::remove_dir_all(rig.path("record"));
+    std::fs::create_dir(rig.path("record")).unwrap();
+}
+
+/// The number of the first change that begins like this.
+pub fn first(changes: &[String], beginning: &str) -> usize {
+    changes
+        .iter()
+        .position(|change| change.starts_with(beginning))
+        .unwrap_or_else(|| panic!("{beginning}: {changes:?}"))
 }
 
 #[test]
@@ -47,6 +59,7 @@ fn a_run_announces_every_change_that_it_makes() {
     let Some(rig) = Rig::take("a_run_announces_every_change_that_it_makes") else { return };
     let changes = changes(&rig).join("\n");
     for change in [
+        "make the lock",
         "make folder",
         "save the record",
         "mount a hugetlbfs at",
@@ -58,7 +71,7 @@ fn a_run_announces_every_change_that_it_makes() {
     ] {
         assert!(changes.contains(change), "{change}: {changes}");
     }
-    assert_eq!(changes.matches("save the record").count(), 4, "intent, pools, files, commit: {changes}");
+    assert_eq!(changes.matches("save the record").count(), 5, "intent, points, pools, files, commit: {changes}");
 }
 
 #[test]
@@ -66,6 +79,7 @@ fn whichever_change_fails_everything_is_as_before() {
     let Some(rig) = Rig::take("whichever_change_fails_everything_is_as_before") else { return };
     let changes = changes(&rig);
     for (n, change) in changes.iter().enumerate() {
+        forget(&rig);
         let before = rig.snapshot();
         let error = run_with(&rig, &Faults::once(n)).expect_err(change);
         assert!(error.to_string().contains("asked for by a test"), "{change}: {error}");
@@ -79,6 +93,7 @@ fn whatever_a_broken_run_left_the_next_takes_back() {
     let changes = changes(&rig);
     let mut left = 0;
     for (n, change) in changes.iter().enumerate() {
+        forget(&rig);
         let before = rig.snapshot();
         let error = run_with(&rig, &Faults::from(n)).expect_err(change);
         left += usize::from(rig.snapshot() != before);
@@ -141,7 +156,7 @@ fn pages_that_others_added_before_a_killed_run_raised_the_pool_are_theirs() {
     let Some(rig) = Rig::take("pages_that_others_added_before_a_killed_run_raised_the_pool_are_theirs") else { return };
     let changes = changes(&rig);
     let saves = changes.iter().enumerate().filter(|(_, change)| change.starts_with("save the record"));
-    let begins = saves.map(|(n, _)| n).nth(1).unwrap();
+    let begins = saves.map(|(n, _)| n).nth(2).unwrap();
     assert!(changes[begins + 1].starts_with("set the pool"), "it is recorded just before: {changes:?}");
     let pages = counter(SMALL, "nr");
     run_with(&rig, &Faults::from(begins)).unwrap_err();
@@ -180,4 +195,97 @@ fn pages_that_others_use_when_a_run_is_taken_back_are_told_and_released_later() 
     rig.ask("release", &["--all"]).ok();
     assert_eq!(counter(SMALL, "nr"), pages);
     assert!(!rig.state().exists());
+}
+
+#[test]
+fn a_record_that_cannot_be_had_leaves_not_even_its_folder() {
+    let Some(rig) = Rig::take("a_record_that_cannot_be_had_leaves_not_even_its_folder") else { return };
+    let before = rig.snapshot();
+    for (n, change) in ["make folder ", "make the lock "].iter().enumerate() {
+        for faults in [Faults::once(n), Faults::from(n)] {
+            let error = run_with(&rig, &faults).unwrap_err().to_string();
+            assert!(faults.asked()[n].starts_with(change), "{change}: {:?}", faults.asked());
+            assert!(error.contains("asked for by a test") && error.contains("--state FILE"), "{error}");
+            assert!(rig.snapshot() == before && !rig.path("record").exists(), "{change}: {error}");
+        }
+    }
+    // What a killed writer left beside the record goes, and is announced too.
+    forget(&rig);
+    let leftover = rig.path("record/.hugepage.json.tmp-x");
+    std::fs::write(&leftover, "").unwrap();
+    let error = run_with(&rig, &Faults::once(1)).unwrap_err().to_string();
+    assert!(error.contains("remove the leftover ") && leftover.exists() && rig.snapshot() == before, "{error}");
+    run_with(&rig, &Faults::counting()).unwrap();
+    assert!(!leftover.exists());
+}
+
+/// Between the plan and the names somebody makes the same folders, empty, and the run is killed.
+#[test]
+fn folders_that_others_made_under_planned_names_stay_theirs() {
+    let Some(rig) = Rig::take("folders_that_others_made_under_planned_names_stay_theirs") else { return };
+    let changes = changes(&rig);
+    let refused = || rig.run(&["-n77", "-c1", "-s2MiB", "--path", "@/huge/pc1"]).refused(2, &["node 77 is not there"]);
+    // One to mount in: killed before ours gets its name.
+    let published = first(&changes, "publish ");
+    assert!(changes[published].ends_with("/huge"), "{changes:?}");
+    run_with(&rig, &Faults::from(published)).unwrap_err();
+    std::fs::create_dir(rig.path("huge")).unwrap();
+    let theirs = rig.snapshot();
+    refused();
+    let files = |snapshot: &crate::rig::Snapshot| snapshot.files("/huge");
+    assert_eq!(files(&rig.snapshot()), files(&theirs));
+    std::fs::remove_dir(rig.path("huge")).unwrap();
+    rig.clear();
+    // One for files, on a hugetlbfs that was there.
+    forget(&rig);
+    rig.mount("huge", "pagesize=2M");
+    let before = rig.snapshot();
+    let order = Order { mount: None, ..order(&rig) };
+    let faults = Faults::from(first(&changes, "save the record") + 1);
+    run(&rig, &order, &Root::at("/").with_faults(&faults), &Stop::default()).unwrap_err();
+    std::fs::create_dir_all(rig.path("huge/pc1/numa_0")).unwrap();
+    let theirs = files(&rig.snapshot());
+    refused();
+    assert_eq!(files(&rig.snapshot()), theirs, "both are as their owner made them");
+    std::fs::remove_dir_all(rig.path("huge/pc1")).unwrap();
+    assert_eq!(rig.snapshot(), before);
+}
+
+/// What the kernel says of a page is believed: one that is not where it was to be, and nothing is kept.
+#[test]
+fn a_file_that_cannot_be_proven_takes_everything_back() {
+    let Some(rig) = Rig::take("a_file_that_cannot_be_proven_takes_everything_back") else { return };
+    let before = rig.snapshot();
+    let talk = |talk: Talk| {
+        // All is filled, and nothing is proven yet.
+        if matches!(talk, Talk::Filling { done, all } if done == all) {
+            let staged = std::fs::read_dir(rig.path("huge")).unwrap().next().unwrap().unwrap().path();
+            std::fs::File::options().write(true).open(staged.join("file-1")).unwrap().set_len(6 << 20).unwrap();
+        }
+    };
+    let (root, stop) = (Root::at("/"), Stop::default());
+    let order = Order { threads: Some(1), ..order(&rig) };
+    let error = init(&order, &World { root: &root, state: &rig.state(), stop: &stop, talk: &talk }).unwrap_err();
+    assert!(matches!(error, InitError::Misplaced { .. }), "{error}");
+    assert!(error.to_string().contains("8.0_MiB_1: its pages lie 3 on node 0"), "{error}");
+    assert_eq!(rig.snapshot(), before);
+}
+
+/// A killed run on a mount that somebody hid by another one: nothing of it is gone, so nothing is forgotten.
+#[test]
+fn a_killed_run_that_another_mount_hides_is_kept_until_it_can_be_seen() {
+    let Some(rig) = Rig::take("a_killed_run_that_another_mount_hides_is_kept_until_it_can_be_seen") else { return };
+    let changes = changes(&rig);
+    let before = rig.snapshot();
+    run_with(&rig, &Faults::from(first(&changes, "allocate the pages of"))).unwrap_err();
+    let none: Option<&str> = None;
+    nix::mount::mount(Some("none"), &rig.path("huge"), Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+    let hidden = rig.snapshot();
+    let args = ["-c1", "-s2MiB", "--path", "@/huge/pc1"];
+    rig.run(&args)
+        .refused(2, &["was killed and left something behind", "/huge is hidden behind another mount; unmount that"]);
+    assert_eq!(rig.snapshot(), hidden);
+    nix::mount::umount(&rig.path("huge")).unwrap();
+    rig.run(&["-n77", "-c1", "-s2MiB", "--path", "@/huge/pc1"]).refused(2, &["node 77 is not there"]);
+    assert_eq!(rig.snapshot(), before);
 }

@@ -1,6 +1,10 @@
 //! SIGKILL at random moments of a run: the next one succeeds, and not a page is lost.
 
-use crate::rig::{Rig, SMALL, counter};
+use crate::{
+    faults::{changes, first, forget, run_with},
+    rig::{Rig, SMALL, counter},
+};
+use damocles_worker::sys::faults::Faults;
 use std::{
     process::Stdio,
     thread,
@@ -79,6 +83,39 @@ fn a_run_that_is_killed_at_any_moment_is_taken_back_by_the_next() {
         killed > kills / 5 && (unfinished > 0 || kills < 50),
         "{killed} killed, {unfinished} in the middle; {told}"
     );
+}
+
+/// The next one takes a killed run back, and is killed while it does; and the next one again.
+#[test]
+fn a_recovery_that_is_killed_at_any_moment_is_finished_by_the_next() {
+    let Some(rig) = Rig::take("a_recovery_that_is_killed_at_any_moment_is_finished_by_the_next") else { return };
+    let rounds = if std::env::var_os("DAMOCLES_SLOW").is_some() { 100 } else { 10 };
+    let seed = seed();
+    let told = format!("replay with DAMOCLES_SEED={seed} cargo test --test hugepage a_recovery_that_is_killed");
+    let mut chance = Chance(seed);
+    // Broken off when the files are there and about to get their names, and when all but one thing is done.
+    let changes = changes(&rig);
+    let moments = [first(&changes, "allocate the pages of") + 1, changes.len() - 3, changes.len() - 1];
+    let refused = ["-n", "77", "-c", "1", "-s", "2MiB", "--path", "@/huge/pc1"];
+    let before = rig.snapshot();
+    let mut whole = Duration::from_millis(30);
+    let (mut killed, mut open) = (0, 0);
+    for round in 0..rounds {
+        forget(&rig);
+        run_with(&rig, &Faults::from(moments[round % moments.len()])).unwrap_err();
+        for _ in 0..3 {
+            let mut child = rig.command(&refused).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(Duration::from_nanos(chance.below(whole.as_nanos() as u64)));
+            let _ = child.kill();
+            killed += u32::from(child.wait().unwrap().code().is_none());
+            open += u32::from(std::fs::read_to_string(rig.state()).unwrap_or_default().contains("\"before_undo\": "));
+        }
+        let began = Instant::now();
+        rig.run(&refused).refused(2, &["node 77 is not there"]);
+        whole = (whole + began.elapsed() * 2) / 2;
+        assert_eq!(rig.snapshot(), before, "round {round}; {told}");
+    }
+    assert!(killed > 0 && (open > 0 || rounds < 50), "{killed} killed, {open} in the middle; {told}");
 }
 
 /// How long a run takes that is left alone.

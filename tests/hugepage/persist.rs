@@ -66,6 +66,12 @@ fn a_unit_is_installed_once_and_taken_away() {
     assert_eq!(rig.ask("persist", &install).ok().out.matches(": as it should be").count(), 2);
     assert_eq!(rig.snapshot(), installed, "twice is once");
     assert!(fs::read_to_string(rig.path("image").join(LINK)).unwrap().contains("Before=sealer.service"));
+    // Below another root its own paths are named, and not this host's.
+    let json: serde_json::Value =
+        serde_json::from_str(&rig.ask("persist", &[&install[..], &["--json"]].concat()).ok().out).unwrap();
+    let touched = [UNIT, LINK].map(|path| rig.path("image").join(path).display().to_string());
+    assert_eq!(json["unchanged"], serde_json::json!(touched));
+    assert_eq!(json["boot"]["unit"].as_str(), Some(touched[0].as_str()));
     let remove = ["--remove", "--root", "@/image"];
     assert_eq!(rig.ask("persist", &["--remove", "--root", "@/image", "--dry-run"]).ok().out.lines().count(), 2);
     assert_eq!(rig.snapshot(), installed);
@@ -84,7 +90,7 @@ fn what_somebody_else_installed_is_left() {
     fs::write(&unit, "[Unit]\nDescription=mine\n").unwrap();
     let before = rig.snapshot();
     for args in [&["--install", "--root", "@/image"][..], &["--remove", "--root", "@/image"]] {
-        rig.ask("persist", args).refused(2, &["somebody else made it"]);
+        rig.ask("persist", args).refused(2, &[&format!("{}: somebody else made it", unit.display())]);
     }
     assert_eq!(rig.snapshot(), before);
 }
@@ -96,6 +102,16 @@ fn what_cannot_be_kept_is_refused() {
     rig.ask("persist", &["-n", "77"]).refused(2, &["node 77 is not there; this machine has 0"]);
     rig.ask("persist", &["--path", "@/plain"]).refused(2, &["is not on a hugetlbfs"]);
     rig.ask("persist", &["--install", "--remove"]).refused(2, &["cannot be used with"]);
+    rig.mount("huge", "pagesize=2M");
+    rig.run(&["-c1", "-s8MiB", "--path", "@/huge/pc1"]).ok();
+    for install in [&["--install", "--root", "@/image"][..], &["--install", "--dry-run"], &[]] {
+        let before = rig.snapshot();
+        let answer = rig.ask("persist", &[install, &["--worker-unit", "bad unit"]].concat());
+        answer.refused(2, &["\"bad unit\" is no name of a systemd unit; write it as systemctl shows it"]);
+        assert_eq!(rig.snapshot(), before);
+    }
+    rig.ask("persist", &["--path", "@/huge/pc1", "--state", "@/huge/x.json"]).refused(2, &["would lie on a hugetlbfs"]);
+    rig.clear();
     rig.ask("persist", &["--mount", "@/huge"]).refused(2, &["--from"]);
     rig.ask("persist", &["--from", "@/gone.toml"]).refused(2, &["gone.toml: read it: "]);
 }

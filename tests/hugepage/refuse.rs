@@ -142,6 +142,16 @@ fn more_than_the_node_has() {
     rig.mount("huge", "pagesize=2M");
     refuses(&rig, &["-c", "1", "-s", "64TiB", "--path", "@/huge/pc1"], 1, &["no: node 0 has ", "cannot be had there"]);
     refuses(&rig, &["-c", "100000", "-s", "8EiB", "--path", "@/huge/pc1"], 1, &["cannot be had there"]);
+    let before = rig.snapshot();
+    let answer = rig.run(&["-c", "100000", "-s", "32GiB", "--path", "@/huge/pc1", "--json"]);
+    assert_eq!((answer.code, rig.snapshot()), (Some(1), before), "{answer:?}");
+    let short = &serde_json::from_str::<serde_json::Value>(&answer.out).unwrap()["short"];
+    let asked = 100_000 * (32 << 30) / (2 << 20) - counter(SMALL, "free");
+    assert_eq!(
+        (short["asked"].as_u64(), short["node"].as_u64(), short["granted"].as_u64()),
+        (Some(asked), Some(0), Some(0))
+    );
+    assert!(short["memory_bytes"].as_u64().unwrap() > 0, "{short}");
 }
 
 #[test]
@@ -273,6 +283,27 @@ fn pages_that_run_out_while_they_are_taken() {
     };
     answer.refused(1, &["no: the pages of node 0 ran out while ", "another program took some"]);
     assert_eq!(rig.snapshot(), before, "not even the pages that were had are kept");
+}
+
+#[test]
+fn a_record_on_the_hugetlbfs_itself_is_refused() {
+    let Some(rig) = Rig::take("a_record_on_the_hugetlbfs_itself_is_refused") else { return };
+    rig.mount("huge", "pagesize=2M");
+    std::os::unix::fs::symlink(rig.path("huge"), rig.path("link")).unwrap();
+    let words = ["/x.json would lie on a hugetlbfs", "choose a --state on another file system"];
+    for state in ["@/huge/x.json", "@/huge/deep/er/x.json", "@/link/x.json"] {
+        refuses(&rig, &["-c1", "-s8MiB", "--path", "@/huge/pc1", "--state", state], 2, &words);
+        refuses(&rig, &["-c1", "-s8MiB", "--path", "@/huge/pc1", "--state", state, "--dry-run"], 2, &words);
+        for (name, args) in [("release", &["--all"][..]), ("verify", &["--path", "@/huge/pc1", "--repair"])] {
+            let before = rig.snapshot();
+            rig.ask(name, &[args, &["--state", state]].concat()).refused(2, &words);
+            assert_eq!(rig.snapshot(), before);
+        }
+    }
+    // On one that is about to be mounted over it.
+    let new =
+        ["-c1", "-s8MiB", "--path", "@/new/pc1", "--mount", "@/new", "--page-size=2MiB", "--state", "@/new/x.json"];
+    refuses(&rig, &new, 2, &words);
 }
 
 #[test]

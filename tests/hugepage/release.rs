@@ -37,6 +37,9 @@ fn what_was_made_goes_without_a_trace() {
         assert!(answer.out.contains("unmounted "), "{answer:?}");
         assert_eq!(rig.snapshot(), before);
     }
+    // Whoever removes a lock's file breaks the lock.
+    let left: Vec<_> = fs::read_dir(rig.path("record")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["hugepage.json.lock"], "nothing but the lock is left beside the record");
     for again in [&["--all"][..], &RELEASE] {
         assert!(rig.ask("release", again).ok().out.contains("there was nothing to release"));
         let dry = rig.ask("release", &[again, &["--dry-run"]].concat()).ok();
@@ -292,6 +295,57 @@ fn what_cannot_be_released_is_refused() {
     fs::create_dir(rig.path("record")).unwrap();
     fs::write(rig.state(), "{").unwrap();
     refuses(&rig, &["--all"], 2, &["read the record ", "move it away to begin anew"]);
+}
+
+/// Somebody mounts something over the hugetlbfs: what lies on it is not gone.
+#[test]
+fn what_another_mount_hides_is_not_taken_for_gone() {
+    let Some(rig) = Rig::take("what_another_mount_hides_is_not_taken_for_gone") else { return };
+    let before = rig.snapshot();
+    rig.run(&MAKE).ok();
+    let made = rig.snapshot();
+    let none: Option<&str> = None;
+    for at in ["huge", ""] {
+        nix::mount::mount(Some("none"), &rig.path(at), Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+        // Another record cannot be in the way: it lies below the folder.
+        let state = rig.path("copy.json");
+        if at.is_empty() {
+            nix::mount::umount(&rig.path(at)).unwrap();
+            fs::copy(rig.state(), std::env::temp_dir().join("damocles-huge-copy.json")).unwrap();
+            nix::mount::mount(Some("none"), &rig.path(at), Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+            fs::copy(std::env::temp_dir().join("damocles-huge-copy.json"), &state).unwrap();
+            fs::remove_file(std::env::temp_dir().join("damocles-huge-copy.json")).unwrap();
+        }
+        let state = if at.is_empty() { state } else { rig.state() };
+        let state = state.to_str().unwrap();
+        for args in [&["--all"][..], &RELEASE, &["--all", "--dry-run"]] {
+            let args = [args, &["--state", state]].concat();
+            rig.ask("release", &args).refused(2, &["/huge is hidden behind another mount; unmount that first"]);
+        }
+        rig.ask("verify", &["--state", state]).refused(2, &["/huge is hidden behind another mount"]);
+        nix::mount::umount(&rig.path(at)).unwrap();
+        assert_eq!(rig.snapshot(), made);
+    }
+    rig.ask("release", &["--all"]).ok();
+    assert_eq!(rig.snapshot(), before);
+}
+
+#[test]
+fn a_dry_run_tells_as_data_what_it_tells_in_words() {
+    let Some(rig) = Rig::take("a_dry_run_tells_as_data_what_it_tells_in_words") else { return };
+    rig.run(&MAKE).ok();
+    File::create(rig.path("huge/pc1/numa_0/qemu")).unwrap();
+    let file = File::open(rig.path("huge/pc1/numa_0/8.0_MiB_1")).unwrap();
+    let _mapping = Mapping::of(&file, 2 << 20).unwrap();
+    let told = rig.ask("release", &["--path", "@/huge/pc1", "--force", "--dry-run", "--json"]);
+    assert!(told.err.contains("): its pages stay in use until that ends"), "{told:?}");
+    let json: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert!(json["left"][0]["path"].as_str().unwrap().ends_with("/qemu"), "{json}");
+    assert!(json["still_mapped"][0]["path"].as_str().unwrap().ends_with("/8.0_MiB_1"), "{json}");
+    fs::remove_file(rig.state()).unwrap();
+    let told = rig.ask("release", &["--path", "@/huge/pc1", "--force", "--dry-run", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert!(json["unknown"][0].as_str().unwrap().ends_with("/pc1/numa_0"), "{json}");
 }
 
 #[test]

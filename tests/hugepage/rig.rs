@@ -38,6 +38,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The files whose path has this in it.
+    pub fn files(&self, part: &str) -> Vec<String> {
+        self.files.iter().filter(|file| file.contains(part)).cloned().collect()
+    }
+
     /// The counter whose path ends like this.
     pub fn counter(&self, end: &str) -> u64 {
         *self.counters.iter().find(|(path, _)| path.ends_with(end)).unwrap().1
@@ -82,10 +87,13 @@ impl Rig {
         self.store("file-init", args)
     }
 
-    /// `store hugepage-NAME` with a record of its own.
+    /// `store hugepage-NAME` with a record of its own, unless the arguments name another.
     pub fn store(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(WORKER);
-        command.args(["store", &format!("hugepage-{name}"), "--state"]).arg(self.state());
+        command.args(["store", &format!("hugepage-{name}")]);
+        if !args.contains(&"--state") {
+            command.arg("--state").arg(self.state());
+        }
         // `@` is this rig's folder.
         command.args(args.iter().map(|arg| arg.replace('@', &self.folder.path().display().to_string())));
         command

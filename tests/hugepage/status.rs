@@ -85,7 +85,7 @@ fn a_folder_that_is_on_no_hugetlbfs_is_refused() {
     let status = status(&rig, &["--path", "@/huge/none"]);
     assert!(status["folders"].as_array().unwrap().is_empty());
     let told = rig.ask("status", &["--path", "@/huge/none"]).ok().out;
-    assert!(told.contains("/huge/none/numa_$NUMA_NODE_INDEX: nothing is there\n"), "{told}");
+    assert!(told.contains("/huge/none/numa_N: nothing is there\n"), "{told}");
     for args in [&["-n", "77"][..], &["-n", "0,77", "--path", "@/huge/none"]] {
         rig.ask("status", args).refused(2, &["node 77 is not there; this machine has 0"]);
     }

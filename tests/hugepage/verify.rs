@@ -43,6 +43,8 @@ fn files_that_are_right_are_said_to_be() {
         let answer = rig.ask("verify", args).ok();
         assert_eq!(answer.out.matches(": 4 pages of 2MiB, all on node 0").count(), 3, "{answer:?}");
     }
+    let dry = rig.ask("verify", &["--repair", "--dry-run"]).ok();
+    assert!(dry.out.is_empty() && dry.err.contains("note: every file is right: there is nothing to repair"), "{dry:?}");
     let json: serde_json::Value = serde_json::from_str(&rig.ask("verify", &["--json"]).ok().out).unwrap();
     assert_eq!((json["right"].as_array().unwrap().len(), json["right_everywhere"].as_bool()), (3, Some(true)));
     assert_eq!(rig.snapshot(), before);
@@ -229,6 +231,55 @@ fn what_cannot_be_verified_is_refused() {
     let answer = rig.ask("verify", &[]);
     assert!(answer.code == Some(1) && answer.out.contains("8.0_MiB_0: WRONG: it was made here"), "{answer:?}");
     refuses(&["--repair"], &["is not mounted any more, and its files are gone"]);
+}
+
+#[test]
+fn a_dry_run_says_that_something_is_put_in_order_first() {
+    let Some(rig) = Rig::take("a_dry_run_says_that_something_is_put_in_order_first") else { return };
+    let folder = make(&rig);
+    spoil(&folder);
+    let counting = Faults::counting();
+    run(&rig, &Root::at("/").with_faults(&counting), &Stop::default()).unwrap().unwrap();
+    spoil(&folder);
+    let aside = counting.asked().iter().position(|change| change.starts_with("set aside")).unwrap();
+    run(&rig, &Root::at("/").with_faults(&Faults::from(aside)), &Stop::default()).unwrap_err();
+    let before = rig.snapshot();
+    let me = format!(
+        "note: process {} is at work; if it was killed, what it left half done is taken back first",
+        std::process::id()
+    );
+    for (name, args) in [("verify", &["--repair", "--dry-run"][..]), ("release", &["--all", "--dry-run"])] {
+        let told = rig.ask(name, args);
+        assert!(told.err.contains(&me), "{told:?}");
+    }
+    assert_eq!(rig.snapshot(), before);
+}
+
+/// Somebody takes the name of an old file while it is set aside, and the repair fails.
+#[test]
+fn a_name_that_cannot_be_given_back_is_told_with_what_to_do() {
+    let Some(rig) = Rig::take("a_name_that_cannot_be_given_back_is_told_with_what_to_do") else { return };
+    let folder = make(&rig);
+    spoil(&folder);
+    let counting = Faults::counting();
+    run(&rig, &Root::at("/").with_faults(&counting), &Stop::default()).unwrap().unwrap();
+    spoil(&folder);
+    let before = rig.snapshot();
+    let aside = counting.asked().iter().position(|change| change.starts_with("set aside")).unwrap();
+    run(&rig, &Root::at("/").with_faults(&Faults::from(aside + 1)), &Stop::default()).unwrap_err();
+    let free: Vec<_> =
+        ["8.0_MiB_1", "8.0_MiB_2"].map(|name| folder.join(name)).into_iter().filter(|path| !path.exists()).collect();
+    let [taken] = &free[..] else { panic!("one was set aside: {free:?}") };
+    File::create(taken).unwrap();
+    let next = ["-n77", "-c1", "-s2MiB", "--path", "@/huge/pc1"];
+    let words = [
+        "somebody gave that name to another file meanwhile",
+        "move his away, and the next hugepage command puts ours back",
+    ];
+    rig.run(&next).refused(2, &words);
+    fs::remove_file(taken).unwrap();
+    rig.run(&next).refused(2, &["node 77 is not there"]);
+    assert_eq!(rig.snapshot(), before);
 }
 
 fn run(rig: &Rig, root: &Root, stop: &Stop) -> Result<Option<Repair>, InitError> {

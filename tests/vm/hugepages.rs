@@ -162,6 +162,8 @@ fn memory_without_cpus_too_little_of_it_and_a_limit() {
         .step("none", &format!("{init} -n3 -c2 -s16MiB"))
         .step("short", &format!("{init} -n1 -c1 -s480MiB"))
         .files("short", POOLS)
+        .step("second", &format!("{init} -n0,1 -c1 -s480MiB"))
+        .files("second", POOLS)
         .step("room", &format!("{init} -n0,1 -c1 -s600MiB"))
         .files("room", POOLS)
         .step("limited", &format!("{limited}{init} -n0 -c3 -s8MiB"))
@@ -182,9 +184,13 @@ fn memory_without_cpus_too_little_of_it_and_a_limit() {
     let words =
         ["no: node 1: asked for 240 pages of 2MiB more, the kernel gave ", "hint: ", "hugepagesz=2M hugepages=1:240"];
     told(&answers, "short", 1, &words);
+    // Node 0 could serve it and was raised by then.
+    told(&answers, "second", 1, &[words[0], "the pool was put back to 0", "hugepagesz=2M hugepages=0:240,1:240"]);
     told(&answers, "room", 1, &["no: node 1 has ", "cannot be had there"]);
     told(&answers, "limited", 1, &["the cgroup of this process leaves 16MiB", "hugetlb.2MB.max"]);
-    ["memory", "released", "short", "room", "limited"].iter().for_each(|after| assert_same(&answers, "before", after));
+    ["memory", "released", "short", "second", "room", "limited"]
+        .iter()
+        .for_each(|after| assert_same(&answers, "before", after));
 }
 
 #[test]

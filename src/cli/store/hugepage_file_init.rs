@@ -2,14 +2,12 @@
 
 use super::{
     super::{Exit, Io},
-    say::{self, refused, write_json, write_steps},
+    say::{Progress, refused, write_json, write_steps},
     which::absolute,
 };
 use crate::{
     hugepage::{
-        self, InitError, Order, Pattern, Refusal, Report, Target, World, config,
-        init::Talk,
-        look,
+        self, InitError, Order, Pattern, Refusal, Report, Target, World, config, look,
         pool::pages,
         request::{FILES_MAX, NodeChoice},
         state,
@@ -19,13 +17,10 @@ use crate::{
     worker_config,
 };
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
     fs,
-    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 const EXAMPLES: &str = "\
@@ -96,7 +91,7 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
         Err(error) => return refused(error, args.json, io),
     };
     let progress = Progress::default();
-    let talk = |talk: Talk| progress.talk(talk);
+    let talk = |talk| progress.talk(talk);
     let world = World { root: &root, state: &state, stop: &stop, talk: &talk };
     if args.dry_run {
         return match hugepage::preview(&order, &world) {
@@ -178,50 +173,4 @@ fn write_report(report: &Report, as_json: bool, io: &mut Io) -> Result<()> {
         writeln!(io.out, "{path}: made, {pages} of {size}, all on node {node}")?;
     }
     Ok(())
-}
-
-/// Progress for people: a bar on a terminal, notes everywhere.
-#[derive(Default)]
-struct Progress(Mutex<Option<ProgressBar>>);
-
-impl Progress {
-    fn talk(&self, talk: Talk) {
-        match talk {
-            Talk::Note(text) => say::note(&text),
-            Talk::Raising { node, done, all } => self.bar(&format!("raising the pool of node {node}"), done, all),
-            Talk::Filling { done, all } => self.bar("allocating", done, all),
-        }
-    }
-
-    fn bar(&self, doing: &str, done: Bytes, all: Bytes) {
-        if !stderr().is_terminal() {
-            return;
-        }
-        let Ok(mut bar) = self.0.lock() else { return };
-        let bar = bar.get_or_insert_with(|| ProgressBar::new(0).with_style(style()));
-        bar.set_length(all.0);
-        bar.set_position(done.0);
-        bar.set_message(doing.to_owned());
-    }
-
-    fn end(&self) {
-        if let Some(bar) = self.0.lock().ok().and_then(|mut bar| bar.take()) {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}  {wide_msg}")
-        .expect("the template is a constant that a test renders")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bar_has_a_valid_template() {
-        style();
-    }
 }

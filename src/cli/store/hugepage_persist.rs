@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{
     hugepage::{
-        InitError, look,
-        persist::{self, Boot, Changed, Wish},
+        InitError,
+        install::{self, Changed},
+        look,
+        persist::{self, Boot, Wish},
     },
     sys::Root,
     units::Bytes,
@@ -52,7 +54,7 @@ pub struct Args {
     /// With --from: the size of the pages
     #[arg(long, value_name = "SIZE", requires = "from")]
     page_size: Option<Bytes>,
-    /// The unit that needs the files, and starts after them
+    /// The unit that needs the files, and starts after them: an order, it starts also where they could not be made
     #[arg(long, value_name = "UNIT", default_value = "damocles-worker.service")]
     worker_unit: String,
     /// The program that the unit runs [default: this one]
@@ -80,8 +82,8 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     let target = Root::at(&args.root);
     if args.remove {
         let changed = match args.dry_run {
-            true => persist::installed(&target)?,
-            false => persist::uninstall(&target)?,
+            true => install::installed(&target)?,
+            false => install::uninstall(&target)?,
         };
         return write_changed(args, &changed, None, io);
     }
@@ -89,13 +91,13 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
         Ok(wish) => wish,
         Err(error) => return refused(error, args.json, io),
     };
-    let boot = persist::boot(&Root::at("/"), &wish)?;
+    let boot = persist::boot(&Root::at("/"), &target, &wish)?;
     if args.install && args.dry_run {
         // What the real run would refuse.
-        persist::installed(&target)?;
+        install::installed(&target)?;
     }
     if args.install && !args.dry_run {
-        let changed = persist::install(&target, &boot)?;
+        let changed = install::install(&target, &boot)?;
         return write_changed(args, &changed, Some(&boot), io);
     }
     write_boot(args, &boot, io)
@@ -134,13 +136,13 @@ fn write_boot(args: &Args, boot: &Boot, io: &mut Io) -> Result<Exit> {
         write_json(&serde_json::to_value(boot)?, io)?;
         return Ok(Exit::Yes);
     }
-    let unit = args.root.join(boot.unit.strip_prefix("/").context("a unit has an absolute path")?);
+    let unit = &boot.unit;
     if args.dry_run {
         // What a shell would be told: the same text, from here to the mark.
         let quoted = |path: &Path| crate::hugepage::steps::quoted(path);
         let folder = unit.parent().context("a unit lies in a folder")?;
         writeln!(io.out, "mkdir -p {}", quoted(folder))?;
-        writeln!(io.out, "cat > {} <<'END'\n{}END", quoted(&unit), boot.text)?;
+        writeln!(io.out, "cat > {} <<'END'\n{}END", quoted(unit), boot.text)?;
         if args.is_this_system() {
             writeln!(io.out, "systemctl daemon-reload\nsystemctl enable {}", persist::UNIT)?;
         } else {
@@ -182,14 +184,14 @@ fn write_changed(args: &Args, changed: &Changed, boot: Option<&Boot>, io: &mut I
     }
     if args.dry_run {
         for path in &changed.removed {
-            writeln!(io.out, "rm {}", crate::hugepage::steps::quoted(&Root::at(&args.root).path(path)))?;
+            writeln!(io.out, "rm {}", crate::hugepage::steps::quoted(path))?;
         }
         return Ok(Exit::Yes);
     }
     let paths = [("written", &changed.written), ("removed", &changed.removed), ("as it should be", &changed.unchanged)];
     for (word, paths) in paths {
         for path in paths {
-            writeln!(io.out, "{}: {word}", Root::at(&args.root).path(path).display())?;
+            writeln!(io.out, "{}: {word}", path.display())?;
         }
     }
     if let Some(boot) = boot {

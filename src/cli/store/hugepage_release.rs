@@ -77,7 +77,12 @@ fn write_preview(steps: &[Step], released: &Released, as_json: bool, io: &mut Io
     let exit = if stays.is_empty() { Exit::Yes } else { Exit::No };
     write_left(released, io)?;
     if as_json {
-        write_json(&json!({ "steps": steps_json(steps), "kept": [], "stays": stays }), io)?;
+        let Released { left, unknown, still_mapped, .. } = released;
+        let steps = steps_json(steps);
+        let answer = json!({
+            "steps": steps, "stays": stays, "left": left, "unknown": unknown, "still_mapped": still_mapped,
+        });
+        write_json(&answer, io)?;
         return Ok(exit);
     }
     write_steps(steps, &[], false, io)?;
@@ -138,7 +143,7 @@ fn write_left(released: &Released, io: &mut Io) -> Result<()> {
     }
     for file in &released.still_mapped {
         let (path, by) = (file.path.display(), processes(&file.by));
-        writeln!(io.err, "note: {path}: mapped by {by}: its pages stay in use until then")?;
+        writeln!(io.err, "note: {path}: mapped by {by}: its pages stay in use until that ends")?;
     }
     Ok(())
 }

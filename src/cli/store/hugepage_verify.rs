@@ -2,12 +2,13 @@
 
 use super::{
     super::{Exit, Io},
-    say::{self, refused, write_json, write_steps},
+    say::{Progress, refused, write_json, write_steps},
     which::Which,
 };
 use crate::{
     hugepage::{
         World,
+        steps::Step,
         verify::{self, Repair, Verdict},
     },
     sys::{Root, stop::Stop},
@@ -58,18 +59,30 @@ pub fn run(args: &Args, io: &mut Io) -> Result<Exit> {
     }
     // Before any thread is there: a signal then waits until the run can be taken back.
     let stop = Stop::on_signals().context("block signals")?;
-    let world = World { root: &root, state: &record, stop: &stop, talk: &say::talk };
+    let progress = Progress::default();
+    let talk = |talk| progress.talk(talk);
+    let world = World { root: &root, state: &record, stop: &stop, talk: &talk };
     if args.dry_run {
         return match verify::preview(&choice, &world) {
-            Ok(steps) => write_steps(&steps, &[], args.json, io).map(|()| Exit::Yes),
+            Ok(steps) => write_preview(&steps, args.json, io),
             Err(error) => refused(error, args.json, io),
         };
     }
-    match verify::repair(&choice, &world) {
+    let repaired = verify::repair(&choice, &world);
+    progress.end();
+    match repaired {
         Ok(Some(repair)) => write_repair(&repair, args.json, io),
         Ok(None) => write_verdict(&verify::verify(&choice, &root, &record)?, args.json, io),
         Err(error) => refused(error, args.json, io),
     }
+}
+
+fn write_preview(steps: &[Step], as_json: bool, io: &mut Io) -> Result<Exit> {
+    write_steps(steps, &[], as_json, io)?;
+    if steps.is_empty() {
+        writeln!(io.err, "note: every file is right: there is nothing to repair")?;
+    }
+    Ok(Exit::Yes)
 }
 
 fn write_verdict(verdict: &Verdict, as_json: bool, io: &mut Io) -> Result<Exit> {

@@ -1,12 +1,17 @@
 //! How the hugepage commands answer: a no with its reasons, data, and steps as shell commands.
 
 use super::super::{Exit, Io};
-use crate::hugepage::{InitError, init::Talk, steps::Step};
+use crate::{
+    hugepage::{InitError, init::Talk, steps::Step},
+    units::Bytes,
+};
 use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::{
-    io::{Write, stderr},
+    io::{IsTerminal, Write, stderr},
     path::PathBuf,
+    sync::Mutex,
 };
 
 /// A no is an answer; all else is a failure.
@@ -19,7 +24,7 @@ pub fn refused(error: InitError, as_json: bool, io: &mut Io) -> Result<Exit> {
         writeln!(io.err, "{label}{line}")?;
     }
     if as_json {
-        write_json(&json!({ "done": false, "why": error.to_string(), "short": error.shortfall() }), io)?;
+        write_json(&json!({ "done": false, "why": error.to_string(), "short": error.figures() }), io)?;
     }
     Ok(Exit::No)
 }
@@ -60,5 +65,65 @@ pub fn note(text: &str) {
 pub fn talk(talk: Talk) {
     if let Talk::Note(text) = talk {
         note(&text);
+    }
+}
+
+/// Progress for people: a bar on a terminal, notes everywhere.
+#[derive(Default)]
+pub struct Progress(Mutex<Option<(&'static str, ProgressBar)>>);
+
+impl Progress {
+    pub fn talk(&self, talk: Talk) {
+        match talk {
+            Talk::Note(text) => self.note(&text),
+            Talk::Raising { node, done, all } => {
+                self.bar("raising", &format!("raising the pool of node {node}"), done, all)
+            }
+            Talk::Filling { done, all } => self.bar("allocating", "allocating", done, all),
+        }
+    }
+
+    /// Above the bar, which would be torn by it otherwise.
+    fn note(&self, text: &str) {
+        match self.0.lock().ok().as_deref() {
+            Some(Some((_, bar))) => bar.suspend(|| note(text)),
+            _ => note(text),
+        }
+    }
+
+    /// Each phase has a bar of its own, whose rate and end are not reckoned from what another phase did.
+    fn bar(&self, phase: &'static str, doing: &str, done: Bytes, all: Bytes) {
+        if !stderr().is_terminal() {
+            return;
+        }
+        let Ok(mut shown) = self.0.lock() else { return };
+        if let Some((_, old)) = shown.take_if(|(shown, _)| *shown != phase) {
+            old.finish_and_clear();
+        }
+        let (_, bar) = shown.get_or_insert_with(|| (phase, ProgressBar::new(all.0).with_style(style())));
+        // Threads tell what they did in any order: a bar never goes back.
+        bar.set_position(done.0.max(bar.position()));
+        bar.set_message(doing.to_owned());
+    }
+
+    pub fn end(&self) {
+        if let Some((_, bar)) = self.0.lock().ok().and_then(|mut shown| shown.take()) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}  {wide_msg}")
+        .expect("the template is a constant that a test renders")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_has_a_valid_template() {
+        style();
     }
 }
