@@ -116,7 +116,7 @@ fn of_record(root: &Root, nodes: Option<&NodeChoice>, facts: &Facts, state: &Sta
 
 /// The mount of a recorded folder, if it is still that. One that is hidden is not gone, and is refused.
 fn place_of_known(root: &Root, facts: &Facts, state: &State, known: &Folder) -> Result<Option<Place>, Refusal> {
-    mounts::refuse_hidden(root, &facts.mounts, &known.mount, &state.mounts)?;
+    mounts::refuse_hidden(root, &facts.mounts, &known.mount, &state.mounts, known.device())?;
     let is_plain = mounts::missing_folders(root, &known.folder).is_ok();
     let is_that = |place: &Place| is_plain && place.mount == known.mount && place.page_bytes == known.page_bytes;
     Ok(mounts::found(&facts.mounts, &known.folder).ok().filter(is_that))

@@ -73,6 +73,7 @@ pub fn make(root: &Root, folders: &mut [MadeFolder], chains: &[Chain]) -> Result
         hugetlbfs::make_folder(root, &passing)?;
         let id = hugetlbfs::identify(root, &passing)?;
         (folder.inode, folder.device) = (id.map(|id| id.inode), id.map(|id| id.device));
+        folder.born = hugetlbfs::born(root, &passing);
     }
     Ok(())
 }
@@ -92,12 +93,9 @@ pub fn remove_passing(root: &Root, folders: &[MadeFolder], chains: &[Chain]) -> 
     Ok(())
 }
 
-/// Removes a folder if it is the one that was made, and empty. Nothing else of its name is touched.
-pub fn remove_made(root: &Root, folder: &MadeFolder) -> Result<(), InitError> {
-    if remove::is_there(root, folder)? {
-        hugetlbfs::remove_folder(root, &folder.path)?;
-    }
-    Ok(())
+/// Removes a folder if it is the one that was made, and empty. Nothing else of its name is touched. Says whether it is gone.
+pub fn remove_made(root: &Root, folder: &MadeFolder) -> Result<bool, InitError> {
+    Ok(!remove::is_there(root, folder)? || hugetlbfs::remove_folder(root, &folder.path)?)
 }
 
 #[cfg(test)]
@@ -127,7 +125,7 @@ mod tests {
         assert!(!root.path("/m/a").exists());
         publish(&root, &chains).unwrap();
         assert!(run.folders.iter().all(|folder| remove::is_there(&root, folder).unwrap()));
-        run.folders.iter().rev().for_each(|folder| remove_made(&root, folder).unwrap());
+        assert!(run.folders.iter().rev().all(|folder| remove_made(&root, folder).unwrap()));
         assert!(!root.path("/m/a").exists() && !root.path("/m/ab").exists());
     }
 
@@ -141,7 +139,7 @@ mod tests {
         std::fs::create_dir_all(root.path("/m/ab/numa_0")).unwrap();
         let error = publish(&root, &chains).unwrap_err();
         assert_eq!(error.source.kind(), std::io::ErrorKind::AlreadyExists);
-        run.folders.iter().rev().for_each(|folder| remove_made(&root, folder).unwrap());
+        assert!(run.folders.iter().rev().all(|folder| remove_made(&root, folder).unwrap()));
         remove_passing(&root, &run.folders, &chains).unwrap();
         assert!(!root.path("/m/a").exists() && root.path("/m/ab/numa_0").exists(), "ours is gone, his is there");
         assert_eq!(std::fs::read_dir(root.path("/m/.staging")).unwrap().count(), 0);

@@ -18,6 +18,7 @@ use super::{
     files::{self, How, Job},
     folders,
     look::{self, Facts},
+    mounts,
     placement::{self, ProblemKind},
     plan::{self, Plan},
     pool::{self, Raised},
@@ -137,6 +138,13 @@ fn make_plan(order: &Order, world: &World) -> Result<(Plan, Facts), InitError> {
     for target in &order.targets {
         facts.usable(target.node)?;
     }
+    let known = state::peek(world.root, world.state)?;
+    for folder in &known.folders {
+        // Files of one name on two mounts of one place would be one to the record.
+        if order.targets.iter().any(|target| target.folder.starts_with(&folder.mount)) {
+            mounts::refuse_hidden(world.root, &facts.mounts, &folder.mount, &known.mounts, folder.device())?;
+        }
+    }
     let places = plan::places(world.root, order, &facts)?;
     let new = places.iter().find(|place| place.is_new).map(|place| place.mount.as_path());
     begin::check_record(world.root, world.state, new)?;
@@ -185,7 +193,9 @@ pub(super) fn carry_out(
     };
     match undone.left.is_empty() {
         true => {
-            (world.talk)(Talk::Note("everything of this run was taken back".to_owned()));
+            let whole = matches!(cause, InitError::Stays { .. });
+            let what = if whole { "everything else" } else { "everything" };
+            (world.talk)(Talk::Note(format!("{what} of this run was taken back")));
             Err(cause)
         }
         false => Err(InitError::NotUndone { cause: Box::new(cause), left: undone.left }),
@@ -506,6 +516,7 @@ mod tests {
             node: NodeId(node),
             page_bytes: Bytes::gib(1),
             bytes: Bytes::gib(2),
+            device: None,
             replaces: None,
             id: Some(FileId { device: 1, inode }),
         }

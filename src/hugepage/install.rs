@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A file there is ours by its first line, a link by where it leads. Another's is never written or removed. A killed installation
-//! leaves at most a unit that nothing starts; a second one, or a removal, finds its way from there.
+//! leaves at most a unit that nothing starts, a part of one under a hidden name, and folders; a second one, or a removal, finds
+//! its way from there.
 
 use super::persist::{Boot, FOLDER, MARK, PersistError, UNIT};
 use crate::sys::{
@@ -64,6 +65,7 @@ fn write(root: &Root, before: &Before, text: &str) -> Result<Changed, PersistErr
     for folder in &before.missing {
         change(root, "make folder", folder, || durable::make_folder(folder))?;
     }
+    sweep(root, &unit)?;
     if before.text.as_deref() == Some(text) {
         changed.unchanged.push(unit);
     } else {
@@ -81,12 +83,23 @@ fn write(root: &Root, before: &Before, text: &str) -> Result<Changed, PersistErr
 
 fn take_away(root: &Root, before: &Before) -> Result<Changed, PersistError> {
     let mut changed = Changed::default();
+    if before.unit.parent().is_some_and(Path::exists) {
+        sweep(root, &before.unit)?;
+    }
     let (link, unit) = (before.to.is_some().then_some(&before.link), before.text.is_some().then_some(&before.unit));
     for path in link.into_iter().chain(unit) {
         change(root, "remove", path, || remove(path))?;
         changed.removed.push(path.clone());
     }
     Ok(changed)
+}
+
+/// What an installation left that was killed while it wrote.
+fn sweep(root: &Root, unit: &Path) -> Result<(), DurableError> {
+    for leftover in durable::leftovers(unit)? {
+        change(root, "remove the leftover", &leftover, || durable::remove_leftover(&leftover))?;
+    }
+    Ok(())
 }
 
 /// Announces a change and makes it.
@@ -254,6 +267,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_installation_left_goes_with_the_next_one_and_with_a_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path());
+        let boot = boot(&root);
+        install(&root, &boot).unwrap();
+        let done = all(dir.path());
+        let leave = || std::mem::forget(durable::AtomicFile::create(&boot.unit).unwrap());
+        leave();
+        assert_ne!(all(dir.path()), done);
+        install(&root, &boot).unwrap();
+        assert_eq!(all(dir.path()), done);
+        leave();
+        uninstall(&root).unwrap();
+        assert!(durable::leftovers(&boot.unit).unwrap().is_empty() && !boot.unit.exists());
+    }
+
+    #[test]
     fn whichever_change_fails_everything_is_as_before() {
         // On nothing, on an older unit, and away with one.
         for (older, is_install) in [(false, true), (true, true), (true, false)] {
@@ -274,6 +304,7 @@ mod tests {
             prepare();
             let counting = Faults::counting();
             act(&counting).unwrap();
+            let done = all(dir.path());
             let changes = counting.asked();
             assert_eq!(changes.len(), [[0, 6], [2, 1]][usize::from(older)][usize::from(is_install)], "{changes:?}");
             for (n, change) in changes.iter().enumerate() {
@@ -287,6 +318,7 @@ mod tests {
                 let is_as_before = all(dir.path()) == before;
                 assert!(is_as_before || error.contains("could not be put back"), "change {n}, {change}: {error}");
                 act(&Faults::counting()).unwrap();
+                assert_eq!(all(dir.path()), done, "change {n}, {change}");
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     sys::{Root, hugetlbfs, mount::Mounted},
     units::Bytes,
 };
+use nix::sys::stat::{major, minor};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -46,12 +47,21 @@ pub fn with_source<'a>(mounts: &'a [Mounted], at: &Path, source: &str) -> Option
         .filter(|mount| mount.filesystem == HUGETLBFS && mount.source == source)
 }
 
-/// That a hugetlbfs which is mounted at `at` is not hidden by what somebody mounted over it later. `ours` tell theirs from ours.
-pub fn refuse_hidden(root: &Root, mounts: &[Mounted], at: &Path, ours: &[MadeMount]) -> Result<(), Refusal> {
+/// That a hugetlbfs which is mounted at `at` is not hidden by what somebody mounted over it later, which may be another
+/// hugetlbfs. `ours` tell theirs from ours, and so does the `device` of what lies on it, where that is known.
+pub fn refuse_hidden(
+    root: &Root,
+    mounts: &[Mounted],
+    at: &Path,
+    ours: &[MadeMount],
+    device: Option<u64>,
+) -> Result<(), Refusal> {
     let source = ours.iter().find(|made| made.at == at).map(|made| made.source.as_str());
+    let device = device.map(|device| format!("{}:{}", major(device), minor(device)));
     let is_it = |mount: &Mounted| {
         let is_there = Path::new(&mount.path) == at && mount.filesystem == HUGETLBFS;
-        is_there && source.is_none_or(|source| source == mount.source)
+        let is_device = device.as_ref().is_none_or(|device| *device == mount.device);
+        is_there && is_device && source.is_none_or(|source| source == mount.source)
     };
     let is_on_top = covering(mounts, at).is_some_and(is_it);
     // What is mounted over a folder above it is not seen in that.
@@ -60,6 +70,11 @@ pub fn refuse_hidden(root: &Root, mounts: &[Mounted], at: &Path, ours: &[MadeMou
         true => Err(Refusal::Hidden(at.to_owned())),
         false => Ok(()),
     }
+}
+
+/// The device of a mount that is there.
+pub fn device(root: &Root, place: &Place) -> Option<u64> {
+    if place.is_new { None } else { hugetlbfs::identify(root, &place.mount).ok()?.map(|id| id.device) }
 }
 
 /// The place of a folder on a hugetlbfs that is mounted, to write to.

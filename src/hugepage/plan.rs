@@ -30,6 +30,8 @@ use std::{
 pub struct Survey {
     pub target: Target,
     pub place: Place,
+    /// Of the mount, where it is there.
+    pub device: Option<u64>,
     /// Pages of each file.
     pub pages_per_file: u64,
     /// Folders on the mount that are missing, outermost first.
@@ -84,8 +86,16 @@ pub fn survey(root: &Root, order: &Order, facts: &Facts, places: Vec<Place>) -> 
         facts.usable(target.node)?;
         let pages_per_file = pages_per_file(target.file_bytes, place.page_bytes)?;
         let folders = if place.is_new { new_folders(target, &place) } else { there(root, target, &place)? };
-        let mut survey =
-            Survey { target: target.clone(), place, pages_per_file, folders, complete: vec![], missing: vec![] };
+        let device = mounts::device(root, &place);
+        let mut survey = Survey {
+            target: target.clone(),
+            device,
+            place,
+            pages_per_file,
+            folders,
+            complete: vec![],
+            missing: vec![],
+        };
         survey.look_at_files(root, &mut problems)?;
         surveys.push(survey);
     }
@@ -160,6 +170,7 @@ pub fn plan(surveys: &[Survey], facts: &Facts, points: Vec<PathBuf>, id: &str) -
                 node: survey.target.node,
                 page_bytes: survey.place.page_bytes,
                 bytes: survey.target.file_bytes,
+                device: survey.device,
                 replaces: None,
                 id: None,
             });
@@ -292,6 +303,7 @@ mod tests {
         Survey {
             target,
             place: Place { mount: "/mnt/huge_1g".into(), page_bytes: Bytes::gib(1), is_new },
+            device: None,
             pages_per_file: 32,
             folders: vec![folder.parent().unwrap().to_owned(), folder],
             complete: pick(complete),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::sys::{Root, hugetlbfs, mount};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// What was taken back, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -48,7 +48,7 @@ pub struct Undone {
 pub fn undo(root: &Root, state: &mut State, store: &Store) -> Undone {
     let Some(run) = state.run.clone() else { return Undone::default() };
     let mut undone = Undone { run: run.id.clone(), pid: run.pid, ..Undone::default() };
-    undone.look_for_hidden(root, &run);
+    undone.look_for_hidden(root, &run, &state.mounts);
     if !undone.left.is_empty() {
         return undone;
     }
@@ -80,11 +80,12 @@ impl Undone {
     }
 
     /// What another mount hides cannot be taken back, and is not gone.
-    fn look_for_hidden(&mut self, root: &Root, run: &Run) {
+    fn look_for_hidden(&mut self, root: &Root, run: &Run, made: &[MadeMount]) {
         let Some(mounts) = self.note(mount::mounts(root)) else { return };
-        let at: BTreeSet<_> = run.files.iter().map(|file| file.mount.as_path()).collect();
-        for at in at {
-            self.note(mounts::refuse_hidden(root, &mounts, at, run.mount.as_slice()));
+        let ours: Vec<MadeMount> = run.mount.iter().chain(made).cloned().collect();
+        let at: BTreeMap<_, _> = run.files.iter().map(|file| (file.mount.as_path(), file.device)).collect();
+        for (at, device) in at {
+            self.note(mounts::refuse_hidden(root, &mounts, at, &ours, device));
         }
     }
 
@@ -109,8 +110,10 @@ impl Undone {
 
     fn folders(&mut self, root: &Root, run: &Run) {
         for folder in run.folders.iter().rev() {
-            // Somebody else's files may lie in it by now: then it stays.
-            self.note(folders::remove_made(root, folder));
+            // Somebody else's files may lie in it by now.
+            if self.note(folders::remove_made(root, folder)) == Some(false) {
+                self.stays.push(remove::folder_stays(&folder.path));
+            }
         }
     }
 
@@ -126,7 +129,9 @@ impl Undone {
         }
         self.note(folders::remove_passing(root, &run.points, &folders::of_points(run)));
         for point in run.points.iter().rev() {
-            self.note(folders::remove_made(root, point));
+            if self.note(folders::remove_made(root, point)) == Some(false) {
+                self.stays.push(remove::point_stays(&point.path));
+            }
         }
     }
 
@@ -198,6 +203,7 @@ mod tests {
             node: NodeId(node),
             page_bytes: Bytes::gib(1),
             bytes: Bytes::gib(1),
+            device: None,
             replaces: None,
             id: None,
         };

@@ -161,7 +161,7 @@ fn make_plan(order: &ReleaseOrder, world: &World, state: &State) -> Result<Plan,
         refuse_mapped(root, &ids, &users, true)?;
     }
     for made in &plan.removal.mounts {
-        mounts::refuse_hidden(root, &facts.mounts, &made.at, &state.mounts)?;
+        mounts::refuse_hidden(root, &facts.mounts, &made.at, &state.mounts, None)?;
     }
     check(root, &plan.removal, &facts)?;
     Ok(plan)

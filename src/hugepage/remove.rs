@@ -92,7 +92,9 @@ fn look_for_hidden(root: &Root, removal: &Removal, state: &State) -> Result<(), 
     let of_trees = removal.trees.iter().filter_map(|tree| tree.parent());
     let of_mounts = removal.mounts.iter().map(|made| made.at.as_path());
     let at: BTreeSet<_> = of_folders.chain(of_trees).chain(of_mounts).collect();
-    let hidden = at.into_iter().filter_map(|at| mounts::refuse_hidden(root, &mounts, at, &state.mounts).err());
+    let device = |at: &Path| removal.files.iter().find(|file| file.path.starts_with(at)).map(|file| file.id.device);
+    let hidden =
+        at.into_iter().filter_map(|at| mounts::refuse_hidden(root, &mounts, at, &state.mounts, device(at)).err());
     let hidden: Vec<_> = hidden.map(|refusal| refusal.to_string()).collect();
     if hidden.is_empty() { Ok(()) } else { Err(InitError::NotRemoved(hidden)) }
 }
@@ -224,12 +226,19 @@ fn unmount(root: &Root, removal: &Removal, after: &mut State, removed: &mut Remo
         }
         after.mounts.retain(|known| known != made);
     }
+    let mounts = mount::mounts(root)?;
     for point in removal.points.iter().rev() {
         if is_needed(&point.path, &after.mounts) {
             continue;
         }
+        let is_there = is_there(root, point)?;
+        if !is_there && mounts.iter().any(|mount| Path::new(&mount.path) == point.path) {
+            // What somebody mounted in it hides which folder it is.
+            removed.stays.push(point_stays(&point.path));
+            continue;
+        }
         after.points.retain(|known| known != point);
-        match is_there(root, point)? {
+        match is_there {
             true if hugetlbfs::remove_folder(root, &point.path)? => removed.folders.push(point.path.clone()),
             true => removed.stays.push(point_stays(&point.path)),
             false => {}
@@ -240,7 +249,8 @@ fn unmount(root: &Root, removal: &Removal, after: &mut State, removed: &mut Remo
 
 /// Whether a folder is still the one that was made: another's of that name is his.
 pub fn is_there(root: &Root, made: &MadeFolder) -> Result<bool, InitError> {
-    Ok(hugetlbfs::identify(root, &made.path)?.is_some_and(|found| made.is(found)))
+    let Some(found) = hugetlbfs::identify(root, &made.path)? else { return Ok(false) };
+    Ok(made.is(found) && made.born == hugetlbfs::born(root, &made.path))
 }
 
 /// Pages of ours that somebody uses.

@@ -22,7 +22,6 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
@@ -76,17 +75,27 @@ pub struct MadeFolder {
     pub inode: Option<u64>,
     /// Not known after a reboot, which numbers devices anew.
     pub device: Option<u64>,
+    /// When, in nanoseconds since 1970: an inode's number is given again soon. Not known where the file system does not say it.
+    #[serde(default)]
+    pub born: Option<u64>,
 }
 
 impl MadeFolder {
     /// One that is yet to be made.
     pub fn planned(path: PathBuf) -> Self {
-        Self { path, inode: None, device: None }
+        Self { path, inode: None, device: None, born: None }
     }
 
-    /// Whether it is the folder that bears its name now.
+    /// Whether it is the folder that bears its name now, as far as these two tell.
     pub fn is(&self, found: FileId) -> bool {
         self.inode == Some(found.inode) && self.device.is_none_or(|device| device == found.device)
+    }
+}
+
+impl Folder {
+    /// Of the file system that its files lie on.
+    pub fn device(&self) -> Option<u64> {
+        self.files.first().map(|file| file.id.device)
     }
 }
 
@@ -190,6 +199,9 @@ pub struct RunFile {
     pub node: NodeId,
     pub page_bytes: Bytes,
     pub bytes: Bytes,
+    /// Of its mount, where that was there before the run.
+    #[serde(default)]
+    pub device: Option<u64>,
     /// The file that has the name now and makes way, on `--repair`.
     #[serde(default)]
     pub replaces: Option<FileId>,
@@ -235,11 +247,13 @@ impl State {
         if self.boot_id == boot_id {
             return self;
         }
-        // Folders of an unfinished run may have been made.
-        let points = self.points.into_iter().chain(self.run.into_iter().flat_map(|run| run.points));
-        let points = points.filter(|point| point.inode.is_some()).map(|point| MadeFolder { device: None, ..point });
-        let points: BTreeSet<MadeFolder> = points.collect();
-        Self { points: points.into_iter().collect(), ..Self::new(boot_id.to_owned()) }
+        let of_any_boot = |points: Vec<MadeFolder>| -> Vec<MadeFolder> {
+            points.into_iter().map(|point| MadeFolder { device: None, ..point }).collect()
+        };
+        // Folders of an unfinished run may have been made, and have their names or not: that is still to be taken back.
+        let run = self.run.filter(|run| !run.points.is_empty());
+        let run = run.map(|run| Run { id: run.id, pid: run.pid, points: of_any_boot(run.points), ..Run::default() });
+        Self { points: of_any_boot(self.points), run, ..Self::new(boot_id.to_owned()) }
     }
 
     /// The record of a folder.
@@ -284,9 +298,17 @@ pub fn peek(root: &Root, path: &Path) -> Result<State, StateError> {
     let boot_id = boot_id(root)?;
     let Some(text) = root.read_some(path)? else { return Ok(State::new(boot_id)) };
     let damaged = |reason: String| StateError::Damaged { path: root.path(path), reason };
-    let version = serde_json::from_str::<serde_json::Value>(&text).map_err(|error| damaged(error.to_string()))?;
-    match version.get("version").and_then(serde_json::Value::as_u64) {
+    let told = serde_json::from_str::<serde_json::Value>(&text).map_err(|error| damaged(error.to_string()))?;
+    let is_of_this_boot = told.get("boot_id").is_none_or(|told| *told == boot_id);
+    match told.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => {}
+        // What an older program recorded went with its boot.
+        Some(version) if version < u64::from(VERSION) && !is_of_this_boot => return Ok(State::new(boot_id)),
+        Some(version) if version < u64::from(VERSION) => {
+            return Err(damaged(format!(
+                "version {version} was written by an older program, this one knows {VERSION}: release with that program, or reboot"
+            )));
+        }
         version => {
             let version = version.map_or_else(|| "without a number".to_owned(), |version| version.to_string());
             return Err(damaged(format!("version {version} was written by another program, this one knows {VERSION}")));
@@ -432,7 +454,7 @@ mod tests {
     }
 
     fn made(path: &str, inode: u64) -> MadeFolder {
-        MadeFolder { path: path.into(), inode: Some(inode), device: Some(7) }
+        MadeFolder { path: path.into(), inode: Some(inode), device: Some(7), born: Some(1) }
     }
 
     fn folder(name: &str, pages_added: u64, files: &[(&str, u64)]) -> Folder {
@@ -491,10 +513,12 @@ mod tests {
         store.save(&state).unwrap();
         fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "b").unwrap();
         let state = store.load().unwrap();
-        let points =
+        let [huge, other] =
             [("/mnt/huge", 5), ("/mnt/other", 6)].map(|(path, inode)| MadeFolder { device: None, ..made(path, inode) });
-        assert!(points[0].is(FileId { device: 99, inode: 5 }) && !points[0].is(FileId { device: 7, inode: 6 }));
-        assert_eq!(state, State { points: points.into(), ..State::new("b".into()) });
+        assert!(huge.is(FileId { device: 99, inode: 5 }) && !huge.is(FileId { device: 7, inode: 6 }));
+        // The folders of the unfinished run are still to be taken back, also those that never got their names.
+        let run = Run { points: vec![other, MadeFolder::planned("/mnt/never".into())], ..Run::default() };
+        assert_eq!(state, State { points: vec![huge], run: Some(run), ..State::new("b".into()) });
     }
 
     #[test]
@@ -509,6 +533,17 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_record_of_an_older_program_is_void_after_a_reboot_and_refused_before() {
+        let (dir, root) = host("a");
+        let store = open(&root);
+        fs::write(root.path(DEFAULT), "{\"version\":1,\"boot_id\":\"a\",\"folders\":[7]}").unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains("release with that program, or reboot"), "{error}");
+        fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "b").unwrap();
+        assert_eq!(store.load().unwrap(), State::new("b".into()));
     }
 
     #[test]

@@ -88,6 +88,9 @@ pub struct FolderStatus {
     pub missing: Vec<PathBuf>,
     /// What lies there under other names.
     pub others: Vec<PathBuf>,
+    /// Why it cannot be seen, where another mount hides it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<String>,
 }
 
 /// A file with a name of ours.
@@ -224,7 +227,8 @@ fn every_folder(root: &Root, facts: &Facts, state: &State, choice: &Choice) -> R
     let mut folders = Vec::new();
     for folder in found {
         let known = state.folders.iter().find(|known| known.folder == folder);
-        let place = mounts::found(&facts.mounts, &folder).ok();
+        let hidden = known.and_then(|known| hidden(root, facts, state, known));
+        let place = mounts::found(&facts.mounts, &folder).ok().filter(|_| hidden.is_none());
         let place = place.as_ref().map(|place| (place.mount.as_path(), place.page_bytes));
         let items = if place.is_some() { chosen::items(root, &folder)? } else { Vec::new() };
         let node = known.map(|known| known.node).or_else(|| node_of_name(&folder));
@@ -233,10 +237,19 @@ fn every_folder(root: &Root, facts: &Facts, state: &State, choice: &Choice) -> R
             _ => true,
         };
         if is_meant {
-            folders.push(folder_status(root, &folder, node, place, known, items)?);
+            let mut status = folder_status(root, &folder, node, place, known, items)?;
+            if hidden.is_some() {
+                (status.missing, status.hidden) = (Vec::new(), hidden);
+            }
+            folders.push(status);
         }
     }
     Ok(folders)
+}
+
+fn hidden(root: &Root, facts: &Facts, state: &State, known: &Folder) -> Option<String> {
+    let seen = mounts::refuse_hidden(root, &facts.mounts, &known.mount, &state.mounts, known.device());
+    seen.err().map(|hidden| hidden.to_string())
 }
 
 /// Folders that hold files. What cannot be listed holds nothing that we could show.

@@ -181,6 +181,7 @@ mod tests {
                 node: NodeId(0),
                 page_bytes: Bytes::gib(1),
                 bytes: Bytes::gib(32),
+                device: None,
                 replaces: None,
                 id: None,
             }],

@@ -277,6 +277,7 @@ fn surveys(root: &Root, chosen: &[Chosen], problems: &[Problem], facts: &Facts) 
                 pages_per_file: pages_per_file(file_bytes, place.page_bytes)?,
                 folders: plan::there(root, &target, &place)?,
                 target,
+                device: mounts::device(root, &place),
                 place: place.clone(),
                 complete: Vec::new(),
                 missing,

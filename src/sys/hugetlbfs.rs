@@ -23,6 +23,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 /// Something that could not be done to a file, a folder or a mount.
@@ -198,7 +199,7 @@ pub fn put_back(root: &Root, from: &Path, to: &Path, id: FileId) -> Result<()> {
 ///
 /// The kernel removes by name alone, and the name may be given to another file after the look. So the file gets a name first that
 /// nobody but us would give, is looked at there, and goes from there; another's gets its name back. All of it in one open
-/// folder, so that none but the last part of the path has to be trusted.
+/// folder, so that the path is followed once.
 pub fn remove_this(root: &Root, path: &Path, id: FileId) -> Result<bool> {
     let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Ok(false) };
     let failed = |source| FileError { doing: "look at", path: root.path(path), source };
@@ -213,15 +214,33 @@ pub fn remove_this(root: &Root, path: &Path, id: FileId) -> Result<bool> {
         Err(errno) => Err(failed(errno.into())),
     };
     let rename = |from: &OsStr, to: &OsStr| Ok(renameat2(&folder, from, &folder, to, RenameFlags::RENAME_NOREPLACE)?);
+    let give_back = |from: &OsStr| {
+        let why = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::new(
+                error.kind(),
+                format!(
+                    "a file of another is called {} now, and its own name is taken: rename one of them",
+                    from.display()
+                ),
+            ),
+            _ => error,
+        };
+        change(root, "put back", path, |_| rename(from, name).map_err(why))
+    };
     // By the file, so that a second try finds what a killed first one left.
     let doomed = OsString::from(format!(".damocles-gone-{:x}-{:x}", id.device, id.inode));
+    if identify(&doomed)?.is_some_and(|found| found != id) {
+        // Another's, renamed by a try that was killed before it had looked.
+        give_back(&doomed)?;
+        return Ok(false);
+    }
     if identify(&doomed)? != Some(id) {
         if identify(name)? != Some(id) {
             return Ok(false);
         }
         change(root, "rename to remove", path, |_| rename(name, &doomed))?;
         if identify(&doomed)? != Some(id) {
-            change(root, "put back", path, |_| rename(&doomed, name))?;
+            give_back(&doomed)?;
             return Ok(false);
         }
     }
@@ -235,6 +254,12 @@ pub fn remove_tree(root: &Root, path: &Path) -> Result<()> {
         return Ok(());
     }
     change(root, "remove folder", path, |path| fs::remove_dir_all(path))
+}
+
+/// When what bears this name was made, in nanoseconds since 1970; none where the file system does not say it.
+pub fn born(root: &Root, path: &Path) -> Option<u64> {
+    let born = fs::symlink_metadata(root.path(path)).ok()?.created().ok()?;
+    u64::try_from(born.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
 /// What bears this name: a link is not followed.
@@ -293,6 +318,20 @@ mod tests {
         assert!(remove_this(&root, Path::new("/a"), id).unwrap());
         assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "another's");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn anothers_file_that_a_killed_try_renamed_gets_its_name_back() {
+        let (dir, root) = tree(&[("a", "mine")]);
+        let id = identify(&root, Path::new("/a")).unwrap().unwrap();
+        let doomed = dir.path().join(format!(".damocles-gone-{:x}-{:x}", id.device, id.inode));
+        fs::write(&doomed, "another's").unwrap();
+        let error = remove_this(&root, Path::new("/a"), id).unwrap_err().to_string();
+        assert!(error.contains("put back") && error.contains(".damocles-gone-") && error.contains("rename"), "{error}");
+        fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        assert!(!remove_this(&root, Path::new("/a"), id).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "another's");
+        assert!(!doomed.exists());
     }
 
     #[test]

@@ -297,6 +297,29 @@ fn what_cannot_be_released_is_refused() {
     refuses(&rig, &["--all"], 2, &["read the record ", "move it away to begin anew"]);
 }
 
+/// The same with another hugetlbfs, which a name and a type do not tell from the one below it.
+#[test]
+fn a_hugetlbfs_over_a_hugetlbfs_is_not_taken_for_it() {
+    let Some(rig) = Rig::take("a_hugetlbfs_over_a_hugetlbfs_is_not_taken_for_it") else { return };
+    let before = rig.snapshot();
+    rig.run(&MAKE).ok();
+    let made = rig.snapshot();
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("other"), &rig.path("huge"), Some("hugetlbfs"), flags, Some("pagesize=2M")).unwrap();
+    let why = ["/huge is hidden behind another mount; unmount that first"];
+    rig.run(&MAKE).refused(2, &why);
+    for args in [&["--all"][..], &RELEASE, &["--all", "--dry-run"]] {
+        rig.ask("release", args).refused(2, &why);
+    }
+    rig.ask("verify", &[]).refused(2, &why);
+    let status = rig.ask("status", &[]).ok();
+    assert!(status.out.contains(why[0]) && !status.out.contains("is gone"), "{}", status.out);
+    nix::mount::umount(&rig.path("huge")).unwrap();
+    assert_eq!(rig.snapshot(), made);
+    rig.ask("release", &["--all"]).ok();
+    assert_eq!(rig.snapshot(), before);
+}
+
 /// Somebody mounts something over the hugetlbfs: what lies on it is not gone.
 #[test]
 fn what_another_mount_hides_is_not_taken_for_gone() {
@@ -311,10 +334,9 @@ fn what_another_mount_hides_is_not_taken_for_gone() {
         let state = rig.path("copy.json");
         if at.is_empty() {
             nix::mount::umount(&rig.path(at)).unwrap();
-            fs::copy(rig.state(), std::env::temp_dir().join("damocles-huge-copy.json")).unwrap();
+            let record = fs::read(rig.state()).unwrap();
             nix::mount::mount(Some("none"), &rig.path(at), Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
-            fs::copy(std::env::temp_dir().join("damocles-huge-copy.json"), &state).unwrap();
-            fs::remove_file(std::env::temp_dir().join("damocles-huge-copy.json")).unwrap();
+            fs::write(&state, record).unwrap();
         }
         let state = if at.is_empty() { state } else { rig.state() };
         let state = state.to_str().unwrap();

@@ -117,6 +117,10 @@ fn write_folder(folder: &FolderStatus, io: &mut Io) -> Result<()> {
     for file in &folder.files {
         write_file(file, io)?;
     }
+    if let Some(hidden) = &folder.hidden {
+        writeln!(io.out, "  {hidden}")?;
+        return Ok(());
+    }
     if folder.files.is_empty() && folder.missing.is_empty() && folder.others.is_empty() {
         writeln!(io.out, "  nothing lies in it")?;
     }
