@@ -5,7 +5,9 @@
 
 mod check;
 mod elsewhere;
+mod log;
 mod metrics;
+mod plan_b;
 mod reload;
 mod rig;
 mod service;

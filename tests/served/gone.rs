@@ -73,6 +73,48 @@ fn with_a_manager_that_fails_in_every_way_no_sector_is_lost_and_nothing_is_accep
     nothing_lost(&rig, &finished);
 }
 
+/// `DAMOCLES_SLOW=1`: a minute of this test is a minute.
+#[test]
+fn a_manager_that_is_gone_for_a_whole_minute_finds_every_sector_where_it_was() {
+    if std::env::var_os("DAMOCLES_SLOW").is_none() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: a manager that is gone for a minute: set DAMOCLES_SLOW=1");
+        return;
+    }
+    const GONE: Duration = Duration::from_secs(60);
+    let rig = Rig::new();
+    let manager = rig.manager("127.0.0.1:0");
+    let (address, chain) = (manager.address.to_string(), manager.chain.clone());
+    let proxy = Proxy::start(manager.address, seed());
+    for name in ["a", "b"] {
+        rig.worker(name, proxy.address, 3);
+    }
+    let (a, b) = (rig.daemon("a", EACH), rig.daemon("b", EACH));
+    // Answers are lost now, so that what the manager has accepted is submitted again to the one that comes back.
+    proxy.fail(40);
+    wait_until(|| proxy.heard("SubmitPreCommit").len() >= 2, &a, "pre-commits are on their way");
+    let (before, since) = (proxy.heard("ReportState").len(), Instant::now());
+    manager.running.kill();
+    proxy.fail(0);
+    while since.elapsed() < GONE {
+        thread::sleep(Duration::from_secs(1));
+        assert!(a.is_alive() && b.is_alive(), "{}{}", a.talk(), b.talk());
+    }
+    let manager = rig.manager(&address);
+    assert_eq!(manager.chain, chain, "back with its data");
+    let (talks, ends) = ([a.talk(), b.talk()], [a.wait(), b.wait()]);
+    assert!(ends.iter().all(|(code, _)| *code == Some(0)), "{ends:?}");
+    assert!(
+        talks.iter().all(|talk| talk.contains("asked again later") && !talk.contains("thread paused")),
+        "{talks:?}"
+    );
+    assert!(proxy.heard("ReportState").len() > before);
+    manager.running.signal(Signal::SIGTERM);
+    assert_eq!(manager.running.wait().0, Some(0));
+    let finished: Vec<_> = ends.into_iter().flat_map(|(_, lines)| lines).collect();
+    accepted_once(&proxy, &finished);
+    nothing_lost(&rig, &finished);
+}
+
 fn wait_until(mut so: impl FnMut() -> bool, daemon: &Running, what: &str) {
     let start = Instant::now();
     while !so() {
@@ -86,8 +128,16 @@ fn sector(heard: &Heard) -> String {
     first.get("ID").unwrap_or(first)["Number"].to_string()
 }
 
-/// The manager's own words, before anything was done to them.
 fn nothing_twice(proxy: &Proxy, finished: &[String]) {
+    accepted_once(proxy, finished);
+    for method in ["SubmitPreCommit", "SubmitProof"] {
+        let repeated = proxy.heard(method).iter().any(|heard| heard.result["Res"] == 2);
+        assert!(repeated, "{method} was never repeated");
+    }
+}
+
+/// The manager's own words, before anything was done to them.
+fn accepted_once(proxy: &Proxy, finished: &[String]) {
     let numbers: Vec<_> =
         proxy.heard("AllocateSector").iter().map(|heard| heard.result["ID"]["Number"].clone()).collect();
     let distinct: BTreeSet<_> = numbers.iter().map(Value::to_string).collect();
@@ -100,7 +150,6 @@ fn nothing_twice(proxy: &Proxy, finished: &[String]) {
             *accepted.entry(sector(heard)).or_default() += u32::from(heard.result["Res"] == 1);
         }
         assert!(accepted.values().all(|times| *times <= 1), "{method} was accepted twice: {accepted:?}");
-        assert!(heard.iter().any(|heard| heard.result["Res"] == 2), "{method} was never repeated");
     }
     let names: Vec<Value> =
         finished.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone()).collect();

@@ -155,6 +155,11 @@ impl Running {
         self.lines()
     }
 
+    /// Whether it has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| !reader.is_finished())
+    }
+
     pub fn signal(&self, signal: Signal) {
         nix::sys::signal::kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }

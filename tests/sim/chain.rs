@@ -13,6 +13,7 @@
 //! `hands::proof_of`), and looks at the persisted files. What should never be asked of a manager is a finding.
 
 use crate::{
+    deals,
     hands::{proof_of, replica_of, seal_of},
     time::Timeline,
     watch::Watch,
@@ -57,6 +58,7 @@ struct Message {
 
 #[derive(Debug, Default)]
 struct Sector {
+    deals: Option<Vec<SectorPiece>>,
     ticket: Option<(Ticket, Instant)>,
     tickets: Vec<Ticket>,
     pre_commit: Option<Message>,
@@ -111,6 +113,11 @@ impl Chain {
         self.inner.lock().unwrap().away = Some(self.timeline.now() + time);
     }
 
+    /// Whether nobody is answered at this moment.
+    pub fn is_away(&self) -> bool {
+        self.inner.lock().unwrap().away.is_some_and(|until| self.timeline.now() < until)
+    }
+
     /// Whoever asked is gone; what wanders about may still arrive.
     pub fn cut_off(&self) {
         self.inner.lock().unwrap().open.clear();
@@ -163,6 +170,16 @@ impl Chain {
             return Err(unknown());
         }
         Ok(match call {
+            Call::AcquireDeals(..) => {
+                if sector.deals.is_none() && rng.gen_bool(0.6) {
+                    let deals = deals::random(id.number, rng, troubled);
+                    if deals[0].piece.size > 2048 {
+                        return Ok(Answer::AcquireDeals(Some(deals)));
+                    }
+                    sector.deals = Some(deals);
+                }
+                Answer::AcquireDeals(sector.deals.clone())
+            }
             Call::AssignTicket(_) => {
                 let stale = |(_, given): &(Ticket, Instant)| now - *given > TICKET_AGE;
                 if sector.ticket.as_ref().is_none_or(stale) {
@@ -179,6 +196,10 @@ impl Chain {
                 if info.comm_r != seal_of(id, &info.ticket.ticket.0) {
                     self.find(format!("sector {id:?} is pre-committed with a comm_r that is not its own"));
                 }
+                let sealed = self.watch.lock().unwrap().data_of(id.number);
+                if sealed.is_some_and(|data| info.comm_d != deals::comm_d_of(&data)) {
+                    self.find(format!("sector {id:?} is pre-committed with a comm_d that is not that of its deals"));
+                }
                 let content = [info.comm_r, info.comm_d, info.ticket.ticket.0].concat();
                 let fate = fate(rng, troubled);
                 let landing = now + Duration::from_secs(rng.gen_range(5..90));
@@ -187,7 +208,7 @@ impl Chain {
                     "pre-commit",
                     &mut sector.pre_commit,
                     Message { content, due: landing, fate },
-                    reset,
+                    (reset, false),
                     reject,
                 ))
             }
@@ -228,7 +249,8 @@ impl Chain {
                     fate: fate(rng, troubled),
                 };
                 let reject = trouble(rng, 0.002);
-                Answer::SubmitProof(self.submit("proof", &mut sector.proof, message, reset, reject))
+                let again = self.watch.lock().unwrap().proves_again(id.number);
+                Answer::SubmitProof(self.submit("proof", &mut sector.proof, message, (reset, again), reject))
             }
             Call::PollProofState(_) => Answer::PollProofState(state_of(&sector.proof, &sector.end, now)),
             Call::ReportState(..) => {
@@ -267,15 +289,23 @@ impl Chain {
         Some(AllocatedSector { id: SectorId { miner: MINER, number }, proof_type })
     }
 
-    /// One submission for a message; the same again is known as such, another one only after the first has failed.
-    fn submit(&self, what: &str, message: &mut Option<Message>, new: Message, reset: bool, reject: bool) -> SubmitResp {
+    /// One submission for a message; the same again is known as such, another one only after the first has failed, or
+    /// (`again`) when an operator had it made again: it replaces a message that has not landed.
+    fn submit(
+        &self,
+        what: &str,
+        message: &mut Option<Message>,
+        new: Message,
+        (reset, again): (bool, bool),
+        reject: bool,
+    ) -> SubmitResp {
         let now = self.timeline.now();
         let failed = |it: &Message| matches!(it.fate, Fate::Fails) && now >= it.due;
         let answer = |res| SubmitResp { res, desc: Some(format!("{what}, says the simulated manager")) };
         match message {
             None if reject => answer(SubmitResult::Rejected),
             None => {
-                if reset {
+                if reset && !again {
                     self.find(format!("a {what} is to replace one that there never was"));
                 }
                 *message = Some(new);
@@ -287,6 +317,13 @@ impl Chain {
                 answer(SubmitResult::Accepted)
             }
             Some(old) if old.content == new.content => answer(SubmitResult::DuplicateSubmit),
+            Some(old) if again && reset && now >= old.due => answer(SubmitResult::DuplicateSubmit),
+            Some(old) if again && reset => {
+                *old = Message { due: old.due.max(new.due), ..new };
+                answer(SubmitResult::Accepted)
+            }
+            // An older proof that wandered about.
+            Some(_) if again && !reset => answer(SubmitResult::MismatchedSubmission),
             Some(_) => {
                 self.find(format!("two different submissions of one {what}"));
                 answer(SubmitResult::MismatchedSubmission)
@@ -308,7 +345,8 @@ impl Chain {
 
 fn sector_of(call: &Call) -> Option<SectorId> {
     Some(match call {
-        Call::AssignTicket(id)
+        Call::AcquireDeals(id, _)
+        | Call::AssignTicket(id)
         | Call::PollPreCommitState(id)
         | Call::WaitSeed(id, _)
         | Call::PollProofState(id)

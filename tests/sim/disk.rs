@@ -77,3 +77,11 @@ pub fn forget_lines(journal: &Path, count: usize) {
     let lines: Vec<_> = text.split_inclusive('\n').collect();
     fs::write(journal, lines[..lines.len().saturating_sub(count)].concat()).unwrap();
 }
+
+/// A bit flips in a file of a sector's own; one that is not there, or belongs to all sectors, is spared.
+pub fn flip(file: &Path) {
+    let own = fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file());
+    if own && let Ok(text) = fs::read_to_string(file) {
+        fs::write(file, text + " with a flipped bit").unwrap();
+    }
+}

@@ -3,7 +3,7 @@
 //! A task changes files at its start and at its end, as the real stage would: what a crash leaves in between is half done.
 //! Each stage looks at what it finds. One that would work on something torn, or on another sector's files, is a finding.
 
-use crate::{time::Timeline, watch::Watch};
+use crate::{deals, plan::Plan, time::Timeline, watch::Watch};
 use damocles_worker::runtime::{
     limit::{Health, Rules},
     processor::{
@@ -11,7 +11,7 @@ use damocles_worker::runtime::{
         ledger::{Ledger, Site},
         restart::{Pace, Restarts},
     },
-    stage::{C2Output, Opaque, Pc2Output, PieceInfo, Stage, TREE_D},
+    stage::{C2Output, Opaque, Pc1Task, Pc2Output, Pc2Task, PieceInfo, Stage, TREE_D, layout::zero_commitment},
     store::transfer::transfer,
 };
 use damocles_worker::{runtime::manager::wire::SectorId, units::SealProof};
@@ -36,6 +36,8 @@ pub enum Mistake {
     NoRestore,
     /// Every c2 works for ever.
     EndlessC2,
+    /// What the undone stages made stays.
+    KeepUndone,
 }
 
 /// 32 bytes that belong to a sector and something else.
@@ -53,11 +55,31 @@ pub fn replica_of(name: &str, ticket: &[u8; 32]) -> String {
     format!("replica of {name} with {ticket:02x?}")
 }
 
+/// The commitment of a deal's data.
+pub fn piece_of(deal: u64) -> [u8; 32] {
+    digest(&[b"piece", &deal.to_le_bytes()])
+}
+
+/// A stage's file as it is when it is whole. Like the shipped stages, the hands take one that they find as it is, so a bit
+/// that flipped in it (`disk::flip`) goes on into whatever is made of it.
+fn tree_of(name: &str) -> String {
+    format!("tree of {name}")
+}
+
+fn layers_of(name: &str, ticket: &[u8; 32]) -> String {
+    format!("layers of {name} with {ticket:02x?}")
+}
+
+/// The last layer, in a sector's cache folder.
+pub const LAYERS: &str = "sc-02-data-layer-2.dat";
+/// What pc1 found out: the sector's name and number, its ticket, the commitment of its data.
+type Labels = (String, u64, [u8; 32], [u8; 32]);
+
 fn unsealed(name: &str) -> String {
     format!("unsealed {name}")
 }
 
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
     for part in parts {
         state.update(part);
@@ -70,6 +92,8 @@ pub struct Hands {
     timeline: Arc<Timeline>,
     watch: Arc<Mutex<Watch>>,
     mistake: Option<Mistake>,
+    /// Whether what pc2 answers is checked: a wrong answer may come then.
+    verified: bool,
     inner: Mutex<Inner>,
 }
 
@@ -103,10 +127,11 @@ impl Hands {
     pub fn new(
         timeline: Arc<Timeline>,
         watch: Arc<Mutex<Watch>>,
-        rules: &Rules,
+        plan: &Plan,
         mut rng: StdRng,
         mistake: Option<Mistake>,
     ) -> Arc<Self> {
+        let (rules, verified) = (&plan.rules, plan.sealing.verify_after_pc2);
         let now = timeline.now();
         let kinds = rules.processors.iter().flat_map(|(stage, rooms)| (0..rooms.len()).map(|index| (*stage, index)));
         let children = kinds
@@ -125,7 +150,7 @@ impl Hands {
             granted: BTreeMap::new(),
             children,
         };
-        Arc::new(Self { timeline, watch, mistake, inner: Mutex::new(inner) })
+        Arc::new(Self { timeline, watch, mistake, verified, inner: Mutex::new(inner) })
     }
 
     /// From now on no task fails and no child falls.
@@ -174,12 +199,15 @@ impl Hands {
         let refused = |permanent| Err(StageError { stage, reason: "simulated failure".into(), permanent });
         let result = match working.fails {
             Some(permanent) => refused(permanent),
-            None => self.finish(&working.task, &mut inner.rng).map_err(|reason| StageError {
+            None => self.finish(&working.task, inner.troubled, &mut inner.rng).map_err(|reason| StageError {
                 stage,
                 reason,
                 permanent: false,
             }),
         };
+        if let (Task::C1(_), Ok(_), Some(thread)) = (&working.task, &result, thread_of(&working.task)) {
+            self.watch.lock().unwrap().proven(thread);
+        }
         self.watch.lock().unwrap().ends(slot);
         inner.ledger.ended(slot, result, now);
     }
@@ -233,10 +261,17 @@ impl Hands {
     fn begin(&self, task: &Task) -> std::io::Result<()> {
         match task {
             Task::AddPieces(task) => fs::write(&task.staged_filepath, "unsea"),
-            Task::TreeD(task) => fs::write(task.cache_dir.join(TREE_D), "half a tree"),
+            Task::TreeD(task) => {
+                let tree = task.cache_dir.join(TREE_D);
+                if is_whole(&tree, &tree_of(&name_of(&task.staged_file))) {
+                    return Ok(());
+                }
+                fs::write(tree, "half a tree")
+            }
             Task::Pc1(task) => fs::write(&task.out_path, "unsea"),
             Task::RestoreReplica(task) => fs::write(&task.sealed_file, "unsea"),
             Task::Pc2(task) => {
+                self.look_at_layers(task)?;
                 let name = name_of(&task.sealed_file);
                 let found = fs::read_to_string(&task.sealed_file)?;
                 if found != unsealed(&name) {
@@ -248,25 +283,53 @@ impl Hands {
         }
     }
 
+    fn look_at_layers(&self, task: &Pc2Task) -> std::io::Result<()> {
+        let (name, _, ticket, _): Labels = task.pc1out.read()?;
+        let found = fs::read_to_string(task.cache_dir.join(LAYERS))?;
+        if found != layers_of(&name, &ticket) {
+            self.find(format!("pc2 of {name} uses other layers than its own: {found:?}"));
+        }
+        Ok(())
+    }
+
+    /// The layers, with the tree that they are for looked at.
+    fn label(&self, task: &Pc1Task) -> std::io::Result<Labels> {
+        let name = name_of(&task.out_path);
+        let data = deals::data_among(&task.piece_infos);
+        let tree = fs::read_to_string(task.cache_path.join(TREE_D))?;
+        let of_all_empty_sectors = data.is_empty() && tree.len() == 4064;
+        if tree != tree_of(&name) && !of_all_empty_sectors {
+            self.find(format!("pc1 of {name} uses another tree than its own: {tree:?}"));
+        }
+        let (layers, whole) = (task.cache_path.join(LAYERS), layers_of(&name, &task.ticket));
+        if !is_whole(&layers, &whole) {
+            fs::write(layers, whole)?;
+        }
+        fs::copy(&task.in_path, &task.out_path)?;
+        Ok((name, task.sector_id, task.ticket, deals::comm_d_of(&data)))
+    }
+
     /// What a stage leaves when it is done, and its answer.
-    fn finish(&self, task: &Task, rng: &mut StdRng) -> Result<Output, String> {
+    fn finish(&self, task: &Task, troubled: bool, rng: &mut StdRng) -> Result<Output, String> {
         let io = |error: std::io::Error| error.to_string();
         Ok(match task {
             Task::AddPieces(task) => {
                 fs::write(&task.staged_filepath, unsealed(&name_of(&task.staged_filepath))).map_err(io)?;
-                Output::AddPieces(vec![PieceInfo { commitment: [3; 32], size: 2032 }])
+                Output::AddPieces(if task.pieces.is_empty() {
+                    vec![PieceInfo { commitment: zero_commitment(2048), size: 2032 }]
+                } else {
+                    deals::added(&task.pieces, troubled && rng.gen_bool(0.02))
+                })
             }
             Task::TreeD(task) => {
-                fs::write(task.cache_dir.join(TREE_D), "tree").map_err(io)?;
+                let (tree, whole) = (task.cache_dir.join(TREE_D), tree_of(&name_of(&task.staged_file)));
+                if !is_whole(&tree, &whole) {
+                    fs::write(tree, whole).map_err(io)?;
+                }
                 Output::TreeD
             }
             Task::Pc1(task) => {
-                let name = name_of(&task.out_path);
-                if fs::read_to_string(task.cache_path.join(TREE_D)).map_err(io)? == "half a tree" {
-                    self.find(format!("pc1 of {name} uses half a tree"));
-                }
-                fs::copy(&task.in_path, &task.out_path).map_err(io)?;
-                Output::Pc1(Opaque::new(&(name, task.sector_id, task.ticket)).map_err(|error| error.to_string())?)
+                Output::Pc1(Opaque::new(&self.label(task).map_err(io)?).map_err(|error| error.to_string())?)
             }
             Task::RestoreReplica(task) => {
                 if self.mistake != Some(Mistake::NoRestore) {
@@ -275,20 +338,27 @@ impl Hands {
                 Output::RestoreReplica
             }
             Task::Pc2(task) => {
-                let (name, number, ticket): (String, u64, [u8; 32]) =
-                    task.pc1out.read().map_err(|error| error.to_string())?;
+                let (name, number, ticket, comm_d): Labels = task.pc1out.read().map_err(|error| error.to_string())?;
                 fs::write(&task.sealed_file, replica_of(&name, &ticket)).map_err(io)?;
                 for file in ["p_aux", "t_aux", "sc-02-data-tree-r-last.dat"] {
                     fs::write(task.cache_dir.join(file), format!("{file} of {name} {ticket:02x?}")).map_err(io)?;
                 }
                 let id = SectorId { miner: crate::chain::MINER, number };
                 let registered_proof = SealProof::from_number(5).expect("2 KiB");
-                Output::Pc2(Pc2Output { registered_proof, comm_r: seal_of(id, &ticket), comm_d: [2; 32] })
+                // A bit that flips in memory: the files are sound, and what is said of them is not.
+                let flipped = self.verified && troubled && rng.gen_bool(0.2);
+                let comm_r = if flipped { [0; 32] } else { seal_of(id, &ticket) };
+                Output::Pc2(Pc2Output { registered_proof, comm_r, comm_d })
             }
             Task::C1(task) => {
                 let name = name_of(&task.sealed_file);
                 if fs::read_to_string(&task.sealed_file).map_err(io)? != replica_of(&name, &task.ticket) {
                     self.find(format!("c1 of {name} finds no replica of its own"));
+                }
+                let id = SectorId { miner: crate::chain::MINER, number: task.sector_id };
+                if task.pc2out.comm_r != seal_of(id, &task.ticket) {
+                    self.watch.lock().unwrap().saw("flipped bit found");
+                    return Err("the vanilla proofs do not verify".into());
                 }
                 Output::C1(Opaque::new(&(task.pc2out.comm_r, task.seed)).map_err(|error| error.to_string())?)
             }
@@ -318,6 +388,11 @@ fn forgetting(mut rules: Rules, mistake: Option<Mistake>) -> Rules {
         _ => {}
     }
     rules
+}
+
+/// Whether a file of an earlier run is taken for this one: whole, whatever bits have flipped in it.
+fn is_whole(file: &Path, whole: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|found| found.starts_with(whole))
 }
 
 fn name_of(file: &Path) -> String {

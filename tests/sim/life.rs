@@ -13,14 +13,14 @@
 
 use crate::{
     chain::Chain,
-    disk,
+    deals, disk,
     hands::{Hands, Mistake},
+    orders::{Undone, Wish},
     plan::Plan,
     time::Timeline,
     watch::Watch,
 };
 use damocles_worker::runtime::{
-    pieces::Pieces,
     sector::{Event, Failure, Level, Record, State},
     store::Store,
     worker::{Hooks, Parts, PersistentStore, Step, Worker},
@@ -99,6 +99,7 @@ struct Ear {
     watch: Arc<Mutex<Watch>>,
     cut: Mutex<Option<Cut>>,
     dropped: Mutex<bool>,
+    undone: Undone,
 }
 
 impl Ear {
@@ -115,31 +116,38 @@ impl Hooks for Ear {
     }
 
     fn after_journal(&self, event: &Event, state: State) {
+        let sector = self.watch.lock().unwrap().state(self.thread).1;
         self.watch.lock().unwrap().journaled(self.thread, event, &state.to_string());
+        // An order that turns out not to have reached the disk undoes nothing.
+        if let Some(number) = sector.filter(|_| *self.cut.lock().unwrap() != Some(Cut::Torn)) {
+            self.undone.after(event, number);
+        }
         *self.dropped.lock().unwrap() |= matches!(event, Event::Dropped);
         self.die_if(&[Cut::After, Cut::Torn]);
     }
 }
 
-struct Thread {
-    worker: Worker,
+pub struct Thread {
+    pub worker: Worker,
     ear: Arc<Ear>,
-    wake: Instant,
+    pub wake: Instant,
     rest: Duration,
     paused: Option<Failure>,
+    /// An operator paused it until then.
+    held: Option<Instant>,
 }
 
-struct Life {
+pub struct Life {
     nature: Nature,
     plan: Plan,
-    rng: StdRng,
+    pub rng: StdRng,
     dir: tempfile::TempDir,
-    timeline: Arc<Timeline>,
-    watch: Arc<Mutex<Watch>>,
+    pub timeline: Arc<Timeline>,
+    pub watch: Arc<Mutex<Watch>>,
     chain: Arc<Chain>,
     hands: Arc<Hands>,
-    threads: Vec<Thread>,
-    calm_since: Option<Instant>,
+    pub threads: Vec<Thread>,
+    pub calm_since: Option<Instant>,
     troubles_end: Instant,
     /// How often each sector has made its thread pause.
     pauses: BTreeMap<u64, u32>,
@@ -155,10 +163,10 @@ impl Life {
         let plan = nature.plan.clone().unwrap_or(random);
         let dir = disk::folder();
         let timeline = Timeline::new();
-        let watch = Arc::new(Mutex::new(Watch::new(plan.rules.clone(), plan.threads)));
+        let watch = Arc::new(Mutex::new(Watch::new(&plan)));
         let child = |rng: &mut StdRng| StdRng::seed_from_u64(rng.r#gen());
         let chain = Chain::new(timeline.clone(), watch.clone(), dir.path(), child(&mut rng));
-        let hands = Hands::new(timeline.clone(), watch.clone(), &plan.rules, child(&mut rng), nature.mistake);
+        let hands = Hands::new(timeline.clone(), watch.clone(), &plan, child(&mut rng), nature.mistake);
         let troubles_end = timeline.now() + Duration::from_secs(rng.gen_range(600..6 * 3600));
         for store in ["one", "two"] {
             fs::create_dir(dir.path().join(store)).unwrap();
@@ -243,6 +251,8 @@ impl Life {
         self.calm_since = Some(self.timeline.now());
         self.chain.calm_down();
         self.hands.calm_down();
+        let now = self.timeline.now();
+        self.threads.iter_mut().filter(|thread| thread.held.is_some()).for_each(|thread| thread.wake = now);
     }
 
     /// What goes wrong at this moment.
@@ -252,7 +262,8 @@ impl Life {
         }
         let ear = &self.threads[nth].ear;
         match self.rng.gen_range(0..2000) {
-            0..6 => self.crash(None),
+            0..3 => self.crash(None),
+            3..6 => self.stop(),
             6..12 => *ear.cut.lock().unwrap() = Some(Cut::Before),
             12..18 => *ear.cut.lock().unwrap() = Some(Cut::After),
             18..30 => *ear.cut.lock().unwrap() = Some(Cut::Torn),
@@ -261,6 +272,7 @@ impl Life {
                 self.timeline.jump(self.rng.r#gen(), by);
             }
             36..38 => self.chain.go_away(Duration::from_secs(self.rng.gen_range(60..3600))),
+            60..75 => self.order(nth),
             38..60 => disk::lose(&self.store(nth).join("cache"), "c1-output.json"),
             _ => {}
         }
@@ -270,18 +282,21 @@ impl Life {
         if nth >= self.threads.len() {
             return;
         }
-        let full = self.nature.full_disks && self.calm_since.is_none() && self.rng.gen_bool(0.01);
-        let (thread, now) = (&mut self.threads[nth], self.timeline.now());
-        *thread.ear.dropped.lock().unwrap() = false;
-        let limit = full.then(|| disk::limit(&journal(thread.worker.location()), &mut self.rng));
-        let stepped = catch_unwind(AssertUnwindSafe(|| disk::within(limit, || thread.worker.step())));
-        if full {
-            self.watch.lock().unwrap().saw("full disk");
+        let now = self.timeline.now();
+        let held = self.threads[nth].held;
+        if held.is_some_and(|until| until <= now || self.calm_since.is_some()) {
+            return self.resume(nth);
         }
-        let step = match stepped {
-            Ok(step) => step,
-            Err(thrown) if thrown.is::<Died>() => return self.crash(Some(nth)),
-            Err(thrown) => resume_unwind(thrown),
+        *self.threads[nth].ear.dropped.lock().unwrap() = false;
+        let stepped = match held {
+            Some(_) => self.within_a_crash(nth, Worker::settle),
+            None => self.within_a_crash(nth, |worker| Some(worker.step())),
+        };
+        let Some(stepped) = stepped else { return };
+        let thread = &mut self.threads[nth];
+        let Some(step) = stepped else {
+            thread.wake = held.expect("only a pause leaves nothing to do");
+            return;
         };
         let dropped = *thread.ear.dropped.lock().unwrap();
         if dropped != matches!(step, Step::Finished(_)) {
@@ -312,6 +327,63 @@ impl Life {
         self.threads[nth].wake = now + rest;
     }
 
+    /// Lets a worker do something with a disk that may be full; `None`: it died in the middle, and so did its daemon.
+    pub fn within_a_crash<T>(&mut self, nth: usize, act: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+        let full = self.nature.full_disks && self.calm_since.is_none() && self.rng.gen_bool(0.01);
+        let worker = &mut self.threads[nth].worker;
+        let limit = full.then(|| disk::limit(&journal(worker.location()), &mut self.rng));
+        let acted = catch_unwind(AssertUnwindSafe(|| disk::within(limit, || act(worker))));
+        if full {
+            self.watch.lock().unwrap().saw("full disk");
+        }
+        match acted {
+            Ok(done) => Some(done),
+            Err(thrown) if thrown.is::<Died>() => {
+                self.crash(Some(nth));
+                None
+            }
+            Err(thrown) => resume_unwind(thrown),
+        }
+    }
+
+    /// An operator pauses a thread for a while.
+    fn order(&mut self, nth: usize) {
+        let until = self.timeline.now() + Duration::from_secs(self.rng.gen_range(1..3600));
+        self.threads[nth].held.get_or_insert(until);
+        self.watch.lock().unwrap().saw("paused by an operator");
+    }
+
+    /// An operator resumes it, from an earlier state perhaps. What is refused is tried again later, with another wish.
+    fn resume(&mut self, nth: usize) {
+        let wish = Wish::random(&mut self.rng, self.threads[nth].worker.record().state);
+        let Some(granted) = wish.tell(self, nth) else { return };
+        let rest = Duration::from_millis(self.rng.gen_range(1..30_000));
+        let thread = &mut self.threads[nth];
+        thread.wake = self.timeline.now() + rest;
+        if granted {
+            (thread.held, thread.paused) = (None, None);
+        }
+    }
+
+    /// The daemon is stopped in order. What is only in memory, and could not be journaled, is tried once more.
+    fn stop(&mut self) {
+        for nth in 0..self.threads.len() {
+            let (before, full) = (self.watch.lock().unwrap().seen.get("full disk").copied(), "full disk");
+            let Some(result) = self.within_a_crash(nth, |worker| {
+                worker.hurry();
+                worker.held_result()
+            }) else {
+                return;
+            };
+            let disk_was_full = self.watch.lock().unwrap().seen.get(full).copied() != before;
+            if let Some(result) = result.filter(|result| *result != "pc2" && !disk_was_full) {
+                self.find(format!("thread {nth}: lost: stopped in order with {result} in memory"));
+            }
+        }
+        self.watch.lock().unwrap().saw("stopped in order");
+        self.crash(None);
+    }
+
     /// An operator finds a paused thread, and after a while does what the documentation says: looks, and starts again.
     fn pause(&mut self, nth: usize, failure: Failure) {
         let now = self.timeline.now();
@@ -331,7 +403,7 @@ impl Life {
                 self.chain.give_up(id.number);
             }
         }
-        self.crash(None);
+        if self.calm_since.is_none() && self.rng.r#gen() { self.resume(nth) } else { self.crash(None) }
     }
 
     /// A sector came to its end.
@@ -374,7 +446,7 @@ impl Life {
             self.timeline.jump(self.rng.r#gen(), by);
         }
         let rng = StdRng::seed_from_u64(self.rng.r#gen());
-        self.hands = Hands::new(self.timeline.clone(), self.watch.clone(), &self.plan.rules, rng, self.nature.mistake);
+        self.hands = Hands::new(self.timeline.clone(), self.watch.clone(), &self.plan, rng, self.nature.mistake);
         if self.calm_since.is_some() {
             self.hands.calm_down();
         }
@@ -396,11 +468,12 @@ impl Life {
             let (state, number) = (record.state.to_string(), record.id().map(|id| id.number));
             self.watch.lock().unwrap().opened(nth, &state, number);
             let (cut, dropped) = (Mutex::new(None), Mutex::new(false));
-            let ear = Arc::new(Ear { thread: nth, watch: self.watch.clone(), cut, dropped });
+            let undone = Undone::new(store.root(), self.nature.mistake == Some(Mistake::KeepUndone));
+            let ear = Arc::new(Ear { thread: nth, watch: self.watch.clone(), cut, dropped, undone });
             let parts = Parts { hooks: ear.clone(), ..parts.clone() };
             let worker = Worker::new(store, self.plan.sealing.clone(), parts);
             let wake = self.timeline.now() + Duration::from_millis(self.rng.gen_range(0..1000));
-            self.threads.push(Thread { worker, ear, wake, rest: Duration::from_millis(10), paused: None });
+            self.threads.push(Thread { worker, ear, wake, rest: Duration::from_millis(10), paused: None, held: None });
         }
     }
 
@@ -412,7 +485,7 @@ impl Life {
         Parts {
             manager: self.chain.clone(),
             executor: self.hands.clone(),
-            pieces: Arc::new(Pieces::new(Vec::new(), Box::new(|_| None))),
+            pieces: deals::pieces(self.chain.clone()),
             clock: if self.nature.naive_clock { self.timeline.naive_clock() } else { self.timeline.clock() },
             hooks: Arc::new(damocles_worker::runtime::worker::NoHooks),
             chain: Some("simulated".into()),

@@ -86,6 +86,13 @@ fn live_all(first: u64, seeds: u64) {
             "PreCommitFailed",
             "ProofFailed",
             "restore_replica",
+            "SetBack",
+            "UndoneRemoved",
+            "paused by an operator",
+            "order refused",
+            "stopped in order",
+            "flipped bit found",
+            "sectors with deals",
         ] {
             assert!(seen.get(what).is_some_and(|times| *times > 0), "never seen: {what}");
         }

@@ -9,11 +9,13 @@
 //! ```
 
 mod chain;
+mod deals;
 mod disk;
 mod hands;
 mod life;
 mod lives;
 mod mistakes;
+mod orders;
 mod plan;
 mod time;
 mod watch;

@@ -66,3 +66,9 @@ fn a_daemon_that_trusts_the_wall_clock_is_found() {
     let said = found(Nature { naive_clock: true, ..Nature::default() });
     assert!(said.contains("waits for"), "{said}");
 }
+
+#[test]
+fn files_of_undone_stages_that_come_back_are_found() {
+    let said = found(Nature { mistake: Some(Mistake::KeepUndone), ..Nature::default() });
+    assert!(said.contains("flipped bit"), "{said}");
+}

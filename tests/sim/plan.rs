@@ -81,6 +81,10 @@ fn sealing(rng: &mut StdRng) -> Sealing {
         rpc_polling_interval: seconds(1, 180),
         max_retries: rng.gen_range(2..8),
         request_task_max_retries: rng.gen_range(1..4),
+        verify_after_pc2: rng.gen_bool(0.4),
+        enable_deals: rng.gen_bool(0.5),
+        disable_cc: rng.gen_bool(0.2),
+        max_deals: rng.gen_bool(0.3).then_some(2),
         ..Sealing::default()
     }
 }

@@ -3,6 +3,7 @@
 //! A broken rule is a finding in words; a life with a finding has failed. The table of transitions, the counting of tasks,
 //! locks and gaps, and who may have waited for how long are written here a second time on purpose.
 
+use crate::{deals, plan::Plan};
 use damocles_worker::runtime::{limit::Rules, processor::Slot, processor::ledger::Site, sector::Event, stage::Stage};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,6 +21,7 @@ const LEGAL: &[(&str, &str, &str)] = &[
     ("PC1Done", "TicketAssigned", "PC1Done"),
     ("ReplicaRestored", "PC1Done", "PC1Done"),
     ("PC2Done", "PC1Done", "PC2Done"),
+    ("Submitting", "PC2Done", "PC2Done"),
     ("PreCommitSubmitted", "PC2Done", "PCSubmitted"),
     ("PreCommitFailed", "PCSubmitted", "PC2Done"),
     ("PreCommitLanded", "PCSubmitted", "PCLanded"),
@@ -29,6 +31,7 @@ const LEGAL: &[(&str, &str, &str)] = &[
     ("C1Done", "SeedAssigned", "C1Done"),
     ("C1Lost", "C1Done", "SeedAssigned"),
     ("C2Done", "C1Done", "C2Done"),
+    ("Submitting", "C2Done", "C2Done"),
     ("ProofSubmitted", "C2Done", "ProofSubmitted"),
     ("ProofFailed", "ProofSubmitted", "C2Done"),
     ("ProofLanded", "ProofSubmitted", "Finished"),
@@ -48,6 +51,30 @@ const STAGES: &[(&str, &str, &str)] = &[
     ("c2", "C1Done", "C2Done"),
 ];
 
+/// The states in the order of a sector's life, as the documentation has them.
+pub const ORDER: [&str; 16] = [
+    "Allocated",
+    "DealsAcquired",
+    "PieceAdded",
+    "TreeDBuilt",
+    "TicketAssigned",
+    "PC1Done",
+    "PC2Done",
+    "PCSubmitted",
+    "PCLanded",
+    "Persisted",
+    "PersistanceSubmitted",
+    "SeedAssigned",
+    "C1Done",
+    "C2Done",
+    "ProofSubmitted",
+    "Finished",
+];
+
+fn place(state: &str) -> Option<usize> {
+    ORDER.iter().position(|known| *known == state)
+}
+
 /// No wait that a worker asks for is longer: the longest that a manager or a setting names is minutes.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
@@ -58,11 +85,78 @@ struct Page {
     sector: Option<u64>,
     done: BTreeSet<&'static str>,
     intent: Option<&'static str>,
+    /// The data of its deals.
+    data: Vec<[u8; 32]>,
+    /// A pre-commit is, or may be, on its way.
+    sent: bool,
+    /// It was sent back, and what was made later is still in its store.
+    undone: bool,
+    /// What pc2 answered was found to be provable.
+    proven: bool,
 }
 
 impl Page {
     fn empty() -> Self {
-        Self { state: "Empty".into(), sector: None, done: BTreeSet::new(), intent: None }
+        Self {
+            state: "Empty".into(),
+            sector: None,
+            done: BTreeSet::new(),
+            intent: None,
+            data: Vec::new(),
+            sent: false,
+            undone: false,
+            proven: false,
+        }
+    }
+}
+
+impl Page {
+    fn may_go_back(&self, to: &str) -> bool {
+        let floor = match self.state.as_str() {
+            "PC2Done" if self.sent => "PC2Done",
+            "PCSubmitted" => "PC2Done",
+            state if place(state) > place("PCSubmitted") => "PCSubmitted",
+            _ => "Allocated",
+        };
+        place(to).is_some() && place(floor) <= place(to) && place(to) <= place(&self.state)
+    }
+
+    /// What an event says beside the state; the rules that it breaks.
+    fn learn(&mut self, event: &Event, from: &str, led_to: &str, verify: bool) -> Vec<String> {
+        let mut broken = Vec::new();
+        match event {
+            Event::SetBack { to } => {
+                let to = to.to_string();
+                if led_to != to || !self.may_go_back(&to) {
+                    broken.push(format!("transition: sent back from {from} to {to}, leading to {led_to}"));
+                }
+                let again = |begins_in: &str| place(&to) <= place(begins_in);
+                self.done.retain(|done| STAGES.iter().any(|(stage, begins_in, _)| stage == done && !again(begins_in)));
+                if to == "Allocated" {
+                    self.data.clear();
+                }
+                self.undone = true;
+            }
+            Event::UndoneRemoved => {
+                let was_undone = std::mem::take(&mut self.undone) && led_to == from;
+                let wrong = || format!("transition: nothing was undone in {from}, and was removed");
+                broken.extend((!was_undone).then(wrong));
+            }
+            Event::Aborted { .. } => self.undone = false,
+            Event::DealsTaken { deals } => self.data = deals::data_of(deals),
+            Event::PiecesAdded { pieces, .. } if deals::data_among(pieces) != self.data => {
+                broken.push("deals: other pieces were added than those of the deals".into());
+            }
+            Event::Submitting => self.sent = true,
+            Event::PreCommitSubmitted | Event::ProofSubmitted if !self.sent => {
+                broken.push(format!("intent: {} without a word before it", event.name()));
+            }
+            Event::Pc2Done { .. } if verify && !std::mem::take(&mut self.proven) => {
+                broken.push("unchecked: pc2's answer counts, and nobody has proven it".into());
+            }
+            _ => {}
+        }
+        broken
     }
 }
 
@@ -76,7 +170,11 @@ struct Head {
 /// Sees everything.
 pub struct Watch {
     rules: Rules,
+    /// Whether pc2's answers are checked before they count.
+    verify: bool,
     pages: Vec<(Page, Page)>,
+    /// Sectors whose proof an operator had made again when the first may have been sent.
+    proven_again: BTreeSet<u64>,
     running: BTreeMap<Slot, (Stage, Site)>,
     begun: BTreeMap<Stage, Instant>,
     up: BTreeSet<(Stage, usize)>,
@@ -89,10 +187,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(rules: Rules, threads: usize) -> Self {
+    pub fn new(plan: &Plan) -> Self {
         Self {
-            rules,
-            pages: vec![(Page::empty(), Page::empty()); threads],
+            rules: plan.rules.clone(),
+            verify: plan.sealing.verify_after_pc2,
+            pages: vec![(Page::empty(), Page::empty()); plan.threads],
+            proven_again: BTreeSet::new(),
             running: BTreeMap::new(),
             begun: BTreeMap::new(),
             up: BTreeSet::new(),
@@ -120,10 +220,16 @@ impl Watch {
     /// `event` is on the disk of this thread.
     pub fn journaled(&mut self, thread: usize, event: &Event, led_to: &str) {
         self.saw(event.name());
+        if matches!(event, Event::DealsTaken { .. }) {
+            self.saw("sectors with deals");
+        }
         let (before, page) = &mut self.pages[thread];
         *before = page.clone();
         let (from, name) = (page.state.clone(), event.name());
         let mut broken = Vec::new();
+        if page.undone && !matches!(event, Event::SetBack { .. } | Event::UndoneRemoved | Event::Aborted { .. }) {
+            broken.push(format!("undone: {name} comes before what was undone is removed"));
+        }
         if let Event::StageStarted { stage } = event {
             let stage = stage.name();
             let known = STAGES.iter().find(|(named, ..)| *named == stage);
@@ -134,6 +240,9 @@ impl Watch {
                 broken.push(format!("repeated: {stage} was journaled as done and is begun again"));
             }
             page.intent = known.map(|(named, ..)| *named);
+            page.proven = false;
+        } else if matches!(event, Event::SetBack { .. } | Event::UndoneRemoved) {
+            page.intent = None;
         } else {
             let aborts = name == "Aborted" && from != "Empty" && from != "Finished" && led_to == "Aborted";
             if !aborts && !LEGAL.contains(&(name, from.as_str(), led_to)) {
@@ -143,6 +252,12 @@ impl Watch {
         }
         if let Some((stage, ..)) = STAGES.iter().find(|(.., done)| *done == name) {
             page.done.insert(stage);
+        }
+        broken.extend(page.learn(event, &from, led_to, self.verify));
+        if let (Event::SetBack { .. }, Some(sector)) = (event, page.sector)
+            && place(&from) >= place("C2Done")
+        {
+            self.proven_again.insert(sector);
         }
         match event {
             Event::Allocated { sector, .. } => page.sector = Some(sector.id.number),
@@ -163,6 +278,32 @@ impl Watch {
         broken.into_iter().for_each(|what| self.findings.push(format!("thread {thread}: {what}")));
     }
 
+    /// Whether an operator may send this thread's sector to `to`, by the documentation.
+    pub fn may_go_to(&self, thread: usize, to: &str) -> bool {
+        let page = &self.pages[thread].1;
+        match (page.state.as_str(), to) {
+            ("Empty", _) => false,
+            ("Finished" | "Aborted", to) => to == page.state,
+            (_, "Aborted") => true,
+            (_, to) => page.may_go_back(to),
+        }
+    }
+
+    /// The data of this sector's deals; nothing of a sector that no thread has.
+    pub fn data_of(&self, number: u64) -> Option<Vec<[u8; 32]>> {
+        self.thread_with(number).map(|thread| self.pages[thread].1.data.clone())
+    }
+
+    /// Whether more than one proof of this sector may be on its way.
+    pub fn proves_again(&self, number: u64) -> bool {
+        self.proven_again.contains(&number)
+    }
+
+    /// A c1 has come out well: c1 itself, or the check of what pc2 made.
+    pub fn proven(&mut self, thread: usize) {
+        self.pages[thread].1.proven = true;
+    }
+
     /// The last line of this thread's journal never reached the disk whole.
     pub fn torn(&mut self, thread: usize) {
         self.saw("torn line");
@@ -173,7 +314,7 @@ impl Watch {
     /// A thread's store was opened and its record stands here.
     pub fn opened(&mut self, thread: usize, state: &str, sector: Option<u64>) {
         let page = &mut self.pages[thread].1;
-        page.intent = None;
+        (page.intent, page.proven) = (None, false);
         if page.state != state || page.sector != sector {
             let was = format!("{} of sector {:?}", page.state, page.sector);
             self.findings.push(format!(
@@ -267,7 +408,8 @@ impl Watch {
         self.saw(stage.name());
         let page = &self.pages[thread].1;
         let mut broken = Vec::new();
-        if page.intent != Some(stage.name()) {
+        let checks = self.verify && stage == Stage::C1 && page.state == "PC1Done" && page.intent == Some("pc2");
+        if page.intent != Some(stage.name()) && !checks {
             broken.push(format!("intent: {stage} begins, and the journal does not say that it was to begin"));
         }
         if page.done.contains(stage.name()) {
@@ -359,7 +501,7 @@ mod tests {
             processors: BTreeMap::from([(Stage::Pc2, room()), (Stage::C2, room())]),
             ..Rules::default()
         };
-        let mut watch = Watch::new(rules, 1);
+        let mut watch = Watch::new(&Plan { threads: 1, rules, ..Plan::crowded() });
         watch.child(Stage::Pc2, 0, true);
         watch.child(Stage::C2, 0, true);
         watch

@@ -38,8 +38,7 @@ impl FromStr for CrashPoint {
 
 impl Hooks for CrashPoint {
     fn before_journal(&self, event: &Event, state: State) {
-        let leads_there = !matches!(event, Event::StageStarted { .. } | Event::ReplicaRestored);
-        if leads_there && *self == Self::Before(state) {
+        if leads_anywhere(event) && *self == Self::Before(state) {
             die();
         }
     }
@@ -47,13 +46,18 @@ impl Hooks for CrashPoint {
     fn after_journal(&self, event: &Event, state: State) {
         let here = match event {
             Event::StageStarted { stage } => matches!(self, Self::Started(named) if named == stage),
-            Event::ReplicaRestored => false,
-            _ => *self == Self::After(state),
+            event => leads_anywhere(event) && *self == Self::After(state),
         };
         if here {
             die();
         }
     }
+}
+
+/// Whether an event changes the state.
+fn leads_anywhere(event: &Event) -> bool {
+    use Event::*;
+    !matches!(event, StageStarted { .. } | ReplicaRestored | Submitting | UndoneRemoved)
 }
 
 fn die() {

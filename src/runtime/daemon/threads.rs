@@ -17,6 +17,7 @@ use crate::runtime::{
     worker::{Step, Worker},
 };
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError, Sender},
@@ -33,6 +34,8 @@ const REST_MIN: Duration = Duration::from_millis(1);
 /// The longest rest of a thread that has nothing to do: orders and stops end it, a clock that was set does not. A thousand
 /// threads that wake more often cost more than what they wait for.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// So often a stop tries again to journal a result that could not be journaled.
+const STOP_RETRY: Duration = Duration::from_secs(1);
 /// A step takes milliseconds. A thread that is in one for longer hangs on its disk, and the stop goes on without it.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -183,18 +186,27 @@ impl Thread {
     fn run(mut self) {
         let _end = TellEnd { thread: self.index, board: self.board.clone(), news: self.news.clone() };
         let _span = info_span!("thread", n = self.index).entered();
-        self.work();
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
         if self.worker.stage_in_flight().is_some() {
             // The stage goes on writing until the process ends: the store's lock must not be let go before.
             std::mem::forget(self.worker);
+        } else {
+            drop(self.worker);
+        }
+        if let Err(panic) = worked {
+            resume_unwind(panic);
         }
     }
 
     fn work(&mut self) {
         let (mut rest, mut stopping, mut long) = (REST_MIN, None, LongWork::default());
         loop {
-            if self.stop.requested() && self.may_stop(*stopping.get_or_insert_with(Instant::now)) {
-                return;
+            if self.stop.requested() {
+                let since = *stopping.get_or_insert_with(Instant::now);
+                self.worker.hurry();
+                if self.may_stop(since) {
+                    return;
+                }
             }
             self.permitted = self.permitted || self.budget.take();
             if !self.permitted {
@@ -211,7 +223,8 @@ impl Thread {
                     rest = (rest * 2).min(REST_MAX);
                 }
                 Some(Step::WaitUntil(until)) => {
-                    self.board.rest(self.index, self.worker.left(until).min(IDLE_MAX));
+                    let most = if stopping.is_some() { STOP_RETRY } else { IDLE_MAX };
+                    self.board.rest(self.index, self.worker.left(until).min(most));
                 }
                 Some(Step::Paused(failure)) => {
                     self.tell_paused(failure);
@@ -223,9 +236,9 @@ impl Thread {
         }
     }
 
-    /// One step; `None` where a pause leaves nothing to do.
+    /// One step; `None` where a pause or a stop leaves nothing to do.
     fn step(&mut self) -> Option<Step> {
-        if self.held {
+        if self.held || self.stop.requested() {
             return self.worker.settle();
         }
         if self.worker.between_sectors()
@@ -291,15 +304,18 @@ impl Thread {
 
     /// Whether nothing is lost by leaving now, or waiting has gone on long enough.
     fn may_stop(&self, since: Instant) -> bool {
-        match self.worker.stage_in_flight() {
-            None => true,
-            Some(stage) if since.elapsed() >= self.grace => {
-                let location = self.worker.location().display();
-                info!(stage, %location, "stopped inside a stage: it will be done again");
-                true
-            }
-            Some(_) => false,
+        let Some(at_risk) = self.worker.stage_in_flight().or_else(|| self.worker.held_result()) else { return true };
+        if since.elapsed() < self.grace {
+            return false;
         }
+        let location = self.worker.location().display();
+        match self.worker.held_result() {
+            Some(result) => {
+                warn!(result, %location, "stopped with a result that is not journaled: the stage will be done again");
+            }
+            None => info!(stage = at_risk, %location, "stopped inside a stage: it will be done again"),
+        }
+        true
     }
 
     fn finish(&mut self, record: &Record) {
@@ -353,6 +369,48 @@ mod tests {
         bench.panic_at("Venus.AssignTicket");
         let (ending, names) = run_on(&bench, &["a"], 1);
         assert_eq!((ending, names.len()), (Ending::Died, 0));
+    }
+
+    #[test]
+    fn a_panicking_thread_gives_its_slot_back() {
+        let bench = Bench::new();
+        // Asked in a slot of pc1.
+        bench.panic_at("Venus.AssignTicket");
+        run_on(&bench, &["a"], 1);
+        assert_eq!(bench.given_up(), ["pc1"]);
+    }
+
+    /// Runs a thread of this worker that is asked to stop before its first step.
+    fn stopped(worker: Worker, grace: Duration) -> Ending {
+        let board = Board::new([(worker.location().to_owned(), "sealer".to_owned())], Instant::now());
+        let (stop, seat) = (StopFlag::default(), Seated { hot: HotReload::none(worker.location()), worker });
+        stop.request();
+        let mut service = Service::new(board.clone(), None, Instant::now());
+        run(vec![seat], &Orders { asked: None, stop: &stop, grace }, &board, &mut service, &mut |_| {})
+    }
+
+    #[test]
+    fn a_stop_journals_a_result_that_was_kept_for_a_later_try() {
+        let bench = Bench::new();
+        let mut worker = bench.holding_a_result("a");
+        worker.mend_journal();
+        assert_eq!(stopped(worker, Duration::ZERO), Ending::Stopped { finished: 0 });
+        assert_eq!(bench.worker_in("a").record().state, State::PC1Done, "not done again after the restart");
+    }
+
+    #[test]
+    fn a_stop_waits_for_the_check_of_what_pc2_made_as_for_any_stage() {
+        let bench = Bench::new();
+        let worker = bench.holding_an_unchecked_pc2("a");
+        assert_eq!(stopped(worker, Duration::from_secs(600)), Ending::Stopped { finished: 0 });
+        assert_eq!(bench.worker_in("a").record().state, State::PC2Done, "not done again after the restart");
+    }
+
+    #[test]
+    fn a_result_that_nothing_can_journal_holds_a_stop_no_longer_than_its_bound() {
+        let bench = Bench::new();
+        assert_eq!(stopped(bench.holding_a_result("a"), Duration::ZERO), Ending::Stopped { finished: 0 });
+        assert_eq!(bench.worker_in("a").record().state, State::TicketAssigned);
     }
 
     #[test]

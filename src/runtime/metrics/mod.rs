@@ -9,6 +9,8 @@ mod pc1;
 mod record;
 mod table;
 
+#[cfg(test)]
+pub(crate) use page::recorded;
 pub use page::{Page, router};
 pub use pc1::Gauges;
 pub use record::*;

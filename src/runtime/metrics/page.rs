@@ -81,6 +81,20 @@ async fn metrics(State((page, board)): State<(Page, Board)>) -> impl IntoRespons
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.text(&board))
 }
 
+/// What the page of two threads says after `happen`, on a recorder of the test's own.
+#[cfg(test)]
+pub(crate) fn recorded(happen: impl FnOnce()) -> String {
+    let recorder = recorder();
+    let page = Page(recorder.handle());
+    let board = Board::new([("/a".into(), "sealer".into()), ("/b".into(), "sealer".into())], std::time::Instant::now());
+    ::metrics::with_local_recorder(&recorder, || {
+        describe();
+        record::begin();
+        happen();
+        page.text(&board)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,26 +105,12 @@ mod tests {
         sector::{Level, State},
         stage::Stage,
     };
-    use std::time::Instant;
-
-    /// What the page says after `happen`, on a recorder of this test's own.
-    fn after(happen: impl FnOnce()) -> String {
-        let recorder = recorder();
-        let page = Page(recorder.handle());
-        let board = Board::new([("/a".into(), "sealer".into()), ("/b".into(), "sealer".into())], Instant::now());
-        ::metrics::with_local_recorder(&recorder, || {
-            describe();
-            record::begin();
-            happen();
-            page.text(&board)
-        })
-    }
 
     #[test]
     fn everything_of_the_table_can_be_counted_and_has_its_help() {
-        let text = after(|| {
+        let text = recorded(|| {
             let second = Duration::from_secs(1);
-            record::stage_ended(Stage::Pc1, true, 7 * second);
+            record::stage_ended(Stage::Pc1.name(), true, 7 * second);
             record::queue_waited(Stage::Pc2, second);
             record::failed(Level::Temporary, State::TicketAssigned);
             record::child_restarts(Stage::C2.name(), 1);

@@ -135,7 +135,13 @@ struct State<K> {
 struct Link<K> {
     requests: Sender<(u64, Task)>,
     next_id: u64,
-    in_flight: HashMap<u64, K>,
+    in_flight: HashMap<u64, Job<K>>,
+}
+
+/// A task that was asked for.
+struct Job<K> {
+    key: K,
+    sector: Option<String>,
 }
 
 /// What the reader tells the supervisor.
@@ -168,7 +174,7 @@ impl<K: Copy + Send + 'static> Child<K> {
         };
         let id = link.next_id;
         link.next_id += 1;
-        link.in_flight.insert(id, key);
+        link.in_flight.insert(id, Job { key, sector: task.sector() });
         // A writer that is gone was ended with its child, and what is in flight ends with that too.
         let _ = link.requests.send((id, task));
     }
@@ -405,7 +411,10 @@ impl<K: Copy + Send + 'static> Shared<K> {
                     (Role::Stage(stage), protocol::Heard::Answer { id, result }) if shared.state().lives == life => {
                         shared.answered(id, result.and_then(|output| protocol::output(stage, &output)));
                     }
-                    _ => info!(processor = shared.name(), pid, "stray output: {}", told(line)),
+                    _ => {
+                        let (stage, child, sector) = (shared.plan.role, shared.plan.index, shared.sectors());
+                        info!(%stage, child, pid, sector, "stray output: {}", told(line));
+                    }
                 }
             });
             if let Err(error) = ended {
@@ -444,7 +453,7 @@ impl<K: Copy + Send + 'static> Shared<K> {
             let mut said = String::new();
             let ended = each_line(stderr, &mut |line, _| {
                 said = told(line);
-                info!(%stage, child, pid, "{said}");
+                info!(%stage, child, pid, sector = shared.sectors(), "{said}");
             });
             if let Err(error) = ended {
                 warn!(%stage, child, pid, "its stderr cannot be read: {error}");
@@ -455,18 +464,33 @@ impl<K: Copy + Send + 'static> Shared<K> {
     }
 
     fn answered(&self, id: u64, result: Result<Output, String>) {
-        let key = self.state().link.as_mut().and_then(|link| link.in_flight.remove(&id));
-        match key {
-            Some(key) => self.end(key, result),
+        let job = self.state().link.as_mut().and_then(|link| link.in_flight.remove(&id));
+        match job {
+            Some(Job { key, sector }) => {
+                let (stage, child, well) = (self.plan.role, self.plan.index, result.is_ok());
+                debug!(%stage, child, id, sector, well, "answered");
+                self.end(key, result);
+            }
             None => warn!(processor = self.name(), id, "an answer that nobody waits for is passed over"),
         }
     }
 
     fn fail_in_flight(&self, why: &str) {
         let link = self.state().link.take();
-        for (_, key) in link.map(|link| link.in_flight).unwrap_or_default() {
+        for (_, Job { key, sector }) in link.map(|link| link.in_flight).unwrap_or_default() {
+            let (stage, child) = (self.plan.role, self.plan.index);
+            info!(%stage, child, sector, "a task has ended with its child");
             self.fail(key, format!("processor {}: {why}", self.name()));
         }
+    }
+
+    /// The sectors that a line of the child may be about, the oldest task's first; none where it has no task.
+    fn sectors(&self) -> Option<String> {
+        let state = self.state();
+        let mut jobs: Vec<_> = state.link.as_ref()?.in_flight.iter().collect();
+        jobs.sort_by_key(|(id, _)| **id);
+        let sectors: Vec<_> = jobs.iter().filter_map(|(_, job)| job.sector.as_deref()).collect();
+        (!sectors.is_empty()).then(|| sectors.join(","))
     }
 
     /// Waits; says whether it is to stop.

@@ -86,6 +86,21 @@ impl Task {
             Self::Transfer(_) => Stage::Transfer,
         }
     }
+
+    /// The sector it is for, `s-t0<miner>-<number>`: its files have that name.
+    pub fn sector(&self) -> Option<String> {
+        let file = match self {
+            Self::AddPieces(task) => &task.staged_filepath,
+            Self::TreeD(task) => &task.staged_file,
+            Self::Pc1(task) => &task.in_path,
+            Self::RestoreReplica(task) => &task.staged_file,
+            Self::Pc2(task) => &task.sealed_file,
+            Self::C1(task) => &task.sealed_file,
+            Self::Transfer(task) => &task.routes.first()?.src.uri,
+            Self::C2(task) => return Some(SectorPaths::new(task.miner_id, task.sector_id).name().to_owned()),
+        };
+        Some(file.file_name()?.to_string_lossy().into_owned())
+    }
 }
 
 /// Carries out one task on the calling thread.

@@ -161,7 +161,8 @@ impl Executor for Pool {
         match site {
             Some(Site::Daemon) => self.shared.clone().perform(slot, task),
             Some(Site::Child(index)) => {
-                debug!(%stage, child = index, slot = slot.0, "task");
+                // Slots are counted as they are queued for.
+                debug!(%stage, child = index, slot = slot.0, waited = waited.as_secs_f32(), "task");
                 self.children[&(Role::Stage(stage), index)].submit(slot, task);
             }
             None => {}

@@ -1,7 +1,10 @@
 //! The only place where a record changes. Who else wants a change makes an event.
 
 use super::{Event, Failure, Level, Record, State};
-use crate::{runtime::stage::Stage, worker_config::Sealing};
+use crate::{
+    runtime::{manager::wire::B64Bytes, stage::Stage},
+    worker_config::Sealing,
+};
 
 /// An event that the state it met does not allow: our own mistake, or a journal that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +21,12 @@ pub fn apply(record: Record, event: Event, sealing: &Sealing) -> Result<Record, 
     let durable = event.is_durable();
     let next = match event {
         Event::SetBack { to } => super::back::set_back(record, to),
-        event => transition(record, event, sealing),
+        Event::UndoneRemoved => super::back::undone_removed(record),
+        Event::Submitting => submitting(record),
+        event => transition(record, event, sealing).map(|next| {
+            // Nothing is done before the removal but giving the sector up. Older versions removed nothing, and went on.
+            Record { undone: next.undone && !durable, ..next }
+        }),
     };
     let mut next = next.ok_or(impossible)?;
     if durable && next.state != before {
@@ -72,7 +80,7 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             PC2Done
         }
         (PC2Done, Event::PreCommitSubmitted) => {
-            record.reset = false;
+            (record.reset, record.pre_commit_sent) = (false, true);
             PCSubmitted
         }
         (PCSubmitted, Event::PreCommitFailed { .. }) => {
@@ -101,12 +109,12 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
         }
         (C1Done, Event::C1Lost { .. }) => with(&mut record.c1_digest, None, SeedAssigned),
         (C1Done, Event::C2Done { proof, seconds }) => {
-            record.proof = Some(proof);
+            prove(&mut record, proof);
             took(&mut record, "c2", seconds);
             C2Done
         }
         (C2Done, Event::ProofSubmitted) => {
-            record.reset = false;
+            (record.reset, record.proof_sent) = (false, true);
             ProofSubmitted
         }
         (ProofSubmitted, Event::ProofFailed { .. }) => {
@@ -135,6 +143,23 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
     };
     record.state = state;
     Some(record)
+}
+
+/// From here on the chain may have seen what the record has to submit.
+fn submitting(mut record: Record) -> Option<Record> {
+    let sent = match record.state {
+        State::PC2Done => &mut record.pre_commit_sent,
+        State::C2Done => &mut record.proof_sent,
+        _ => return None,
+    };
+    *sent = true;
+    Some(record)
+}
+
+/// No two proofs are the same: one that was sent before is replaced.
+fn prove(record: &mut Record, proof: B64Bytes) {
+    record.reset |= record.proof_sent;
+    record.proof = Some(proof);
 }
 
 /// `state`, with one field of the record changed.

@@ -4,12 +4,15 @@
 //! chain may have seen is made anew:
 //!
 //! ```text
-//! Allocated … PC2Done │ PCSubmitted │ PCLanded … ProofSubmitted │ Finished, Aborted
-//!  ◄── to any before  │  ◄─ PC2Done │  ◄── to PCSubmitted       │  stay
+//! Allocated … PC2Done │ PC2Done, and a pre-commit was sent; PCSubmitted │ PCLanded … ProofSubmitted │ Finished, Aborted
+//!  ◄── to any before  │  ◄─ PC2Done                                     │  ◄── to PCSubmitted       │  stay
 //! ```
 //!
-//! The replica belongs to the commitment that was submitted: once it was, no stage before pc2's end is done again. What
-//! is submitted a second time replaces a message (`reset`). Every file is still in the store until the sector is dropped.
+//! The replica belongs to the commitment that was submitted: once it was, or may have been, no stage before pc2's end is
+//! done again. What is submitted a second time replaces a message (`reset`).
+//!
+//! What the undone stages made is not used again: `undone` stands in the record until the store has removed it, so that a
+//! crash in between changes nothing. The files of what was not undone are in the store until the sector is dropped.
 
 use super::{Record, State};
 
@@ -20,6 +23,7 @@ pub fn legal(record: &Record) -> Vec<State> {
     let floor = match now {
         Empty => return Vec::new(),
         Finished | Aborted => now,
+        PC2Done if record.pre_commit_sent => PC2Done,
         PCSubmitted => PC2Done,
         _ if place(now) > place(PCSubmitted) => PCSubmitted,
         _ => Allocated,
@@ -42,6 +46,7 @@ pub(super) fn set_back(mut record: Record, to: State) -> Option<Record> {
     record.pc2_dirty |= before(PC2Done) && place(from) >= place(PC2Done);
     record.reset |= from == PCSubmitted && to == PC2Done
         || from == ProofSubmitted && !before(PCSubmitted) && before(ProofSubmitted);
+    record.undone |= before(from);
     if before(TicketAssigned) {
         // With a ticket the state is reached: the same one given again would be no news.
         record.ticket = None;
@@ -74,6 +79,13 @@ pub(super) fn set_back(mut record: Record, to: State) -> Option<Record> {
     record.reserved = None;
     record.state = to;
     Some(record)
+}
+
+/// The record once the files of the undone stages are gone; `None` where none were to be removed.
+pub(super) fn undone_removed(mut record: Record) -> Option<Record> {
+    // Without a replica there is none to restore: pc1 makes it anew.
+    record.pc2_dirty &= place(record.state) >= place(State::PC1Done);
+    std::mem::take(&mut record.undone).then_some(record)
 }
 
 fn place(state: State) -> usize {
@@ -115,6 +127,26 @@ mod tests {
         assert!(set_back(at(PC2Done), TreeDBuilt).unwrap().pc2_dirty);
         assert!(!set_back(at(PC1Done), TreeDBuilt).unwrap().pc2_dirty);
         assert!(!set_back(at(PC2Done), PC2Done).unwrap().pc2_dirty);
+    }
+
+    #[test]
+    fn a_replica_whose_commitment_the_chain_may_have_seen_stays_though_the_manager_did_not_answer() {
+        use State::*;
+        let sent = Record { pre_commit_sent: true, ..at(PC2Done) };
+        assert_eq!(legal(&sent), [PC2Done, Aborted]);
+        assert_eq!(legal(&at(PC2Done)).len(), 8, "before that everything is legal");
+    }
+
+    #[test]
+    fn undone_stands_until_the_files_are_gone_and_with_them_goes_the_torn_replica() {
+        use State::*;
+        let back = set_back(Record { pc2_dirty: true, ..at(PC1Done) }, TreeDBuilt).unwrap();
+        assert!(back.undone && back.pc2_dirty);
+        let removed = undone_removed(back).unwrap();
+        assert!(!removed.undone && !removed.pc2_dirty);
+        assert!(undone_removed(removed).is_none(), "once is enough");
+        let restored = undone_removed(set_back(at(PC2Done), PC1Done).unwrap()).unwrap();
+        assert!(restored.pc2_dirty, "the replica is still there, encoded");
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub enum Action {
     /// Undo what an interrupted pc2 left, before pc2 is started again.
     RestoreReplica,
     Pc2,
+    /// Remove what the stages made that an operator undid.
+    RemoveUndone,
+    /// Write down that a message is about to be submitted.
+    NoteSubmission,
     /// Copy the sector's files into the reserved store.
     Persist(StoreBasicInfo),
     C1,
@@ -63,6 +67,9 @@ fn next_step(
     candidates: Candidates,
 ) -> Result<Action, Failure> {
     let id = sector.id;
+    if record.undone {
+        return Ok(Action::RemoveUndone);
+    }
     Ok(match record.state {
         State::Empty => unreachable!("decide handles Empty"),
         State::Allocated if sealing.enable_deals => Action::Call(Call::AcquireDeals(id, wanted_deals(sealing))),
@@ -73,6 +80,7 @@ fn next_step(
         State::TicketAssigned => Action::Pc1,
         State::PC1Done if record.pc2_dirty => Action::RestoreReplica,
         State::PC1Done => Action::Pc2,
+        State::PC2Done if !record.pre_commit_sent => Action::NoteSubmission,
         State::PC2Done => Action::Call(submit_pre_commit(record, sector)?),
         State::PCSubmitted => Action::Call(Call::PollPreCommitState(id)),
         State::PCLanded => match &record.reserved {
@@ -86,6 +94,7 @@ fn next_step(
         State::PersistanceSubmitted => Action::Call(Call::WaitSeed(id, sector.proof_type)),
         State::SeedAssigned => Action::C1,
         State::C1Done => Action::C2,
+        State::C2Done if !record.proof_sent => Action::NoteSubmission,
         State::C2Done => {
             let proof = record.proof.clone().ok_or_else(|| missing(record, "the proof"))?;
             Action::Call(Call::SubmitProof { sector: id, proof: ProofOnChainInfo { proof }, reset: record.reset })

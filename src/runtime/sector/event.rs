@@ -45,6 +45,8 @@ pub enum Event {
         output: Pc2Output,
         seconds: f64,
     },
+    /// The intent: a message of this state is about to be submitted. From here on the chain may have seen it.
+    Submitting,
     PreCommitSubmitted,
     PreCommitLanded,
     /// The message failed on chain: submit again.
@@ -85,6 +87,8 @@ pub enum Event {
     SetBack {
         to: State,
     },
+    /// What the undone stages had made is gone from the store.
+    UndoneRemoved,
 
     /// Not durable: where the files may go. Asked again after a restart or a failed transfer.
     SpaceReserved(StoreBasicInfo),
@@ -119,6 +123,7 @@ impl Event {
             Self::Pc1Done { .. } => "PC1Done",
             Self::ReplicaRestored => "ReplicaRestored",
             Self::Pc2Done { .. } => "PC2Done",
+            Self::Submitting => "Submitting",
             Self::PreCommitSubmitted => "PreCommitSubmitted",
             Self::PreCommitLanded => "PreCommitLanded",
             Self::PreCommitFailed { .. } => "PreCommitFailed",
@@ -135,6 +140,7 @@ impl Event {
             Self::Aborted { .. } => "Aborted",
             Self::Dropped => "Dropped",
             Self::SetBack { .. } => "SetBack",
+            Self::UndoneRemoved => "UndoneRemoved",
             Self::Held { .. } => "Held",
             Self::Failed { .. } => "Failed",
             Self::Resumed => "Resumed",

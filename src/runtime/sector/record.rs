@@ -28,6 +28,15 @@ pub struct Record {
     pub pc2: Option<Pc2Output>,
     /// The next submission replaces a failed message.
     pub reset: bool,
+    /// An operator sent the sector back to where it is: what was made after this state is to be removed first.
+    #[serde(default)]
+    pub undone: bool,
+    /// A pre-commit was submitted, or began to be: the chain may have seen this replica's commitment.
+    #[serde(default)]
+    pub pre_commit_sent: bool,
+    /// The same of the proof.
+    #[serde(default)]
+    pub proof_sent: bool,
     /// The persistent store that has the files.
     pub persisted_in: Option<String>,
     pub seed: Option<Seed>,

@@ -2,7 +2,10 @@
 
 use super::{Store, StoreError};
 use crate::{
-    runtime::stage::{Opaque, PC2_RUNNING, SectorPaths, TREE_D},
+    runtime::{
+        sector::State,
+        stage::{Opaque, PC2_RUNNING, SectorPaths, TREE_D},
+    },
     sys::durable,
     units::SectorSize,
 };
@@ -115,6 +118,32 @@ impl Store {
         let (Some(sector), Some(paths)) = (self.record().sector, self.paths()) else { return 0 };
         let files = paths.persisted(sector.proof_type.sector_size());
         files.iter().filter_map(|(path, _)| Some(fs::metadata(self.root().join(path)).ok()?.len())).sum()
+    }
+
+    /// Removes what the stages after the record's state had made, and waits until the disk has it so. Pc2 alone is not
+    /// undone here: its replica is made again from the staged file (`RestoreReplica`).
+    pub fn remove_undone(&self) -> Result<(), StoreError> {
+        use State::*;
+        let paths = self.sector_paths()?;
+        let whole = [paths.staged(), paths.prepared(), paths.sealed(), paths.cache()];
+        let made_later = match self.record().state {
+            Allocated | DealsAcquired => &whole[..],
+            PieceAdded => &whole[1..],
+            TreeDBuilt | TicketAssigned => &whole[2..],
+            PCSubmitted | PCLanded | Persisted | PersistanceSubmitted | SeedAssigned => {
+                &[paths.cache().join(C1_OUTPUT)][..]
+            }
+            // Pc2's files, or none: a submission makes no file, and c2's answer lies in the journal.
+            _ => &[],
+        };
+        for path in made_later {
+            let path = self.root().join(path);
+            remove(&path).map_err(self.io("removing what is to be made again in"))?;
+            if path.parent().is_some_and(Path::is_dir) {
+                durable::sync_folder_of(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes every file of the sector. What is gone already stays gone.

@@ -4,16 +4,20 @@
 //! up. So c1 is done at once, with a seed of our own: it makes the vanilla proofs out of the files that pc2 left (replica,
 //! trees, layers) and verifies them against comm_r and comm_d. Its answer is thrown away; one that is none means pc2 again.
 //!
-//! The check is not journaled: after a crash in it pc2 is done again, as after any crash before `PC2Done`.
+//! The check is not journaled: after a crash in it pc2 is done again, as after any crash before `PC2Done`. A stop in order
+//! waits for it as for any stage, and a pause lets it end.
 
-use super::{Pending, Step, Worker, tasks};
+use super::{Step, Worker, tasks};
 use crate::runtime::{
     processor::{Output, StageError},
-    sector::{Event, Failure, State},
+    sector::{Event, Failure},
     stage::{Commitment, Pc2Output, Stage},
     store::StoreError,
 };
 use tracing::info;
+
+/// What the check is called where the time of stages is counted: it is no c1 of a sector.
+pub(super) const NAME: &str = "pc2_check";
 
 /// What pc2 answered, and how long it took.
 pub(super) struct Unchecked {
@@ -24,10 +28,6 @@ pub(super) struct Unchecked {
 impl Worker {
     /// Begins the check that is due; `None`: none is.
     pub(super) fn check_pc2(&mut self) -> Result<Option<Step>, StoreError> {
-        if self.record().state != State::PC1Done {
-            // Given up meanwhile.
-            self.unchecked = None;
-        }
         let Some(output) = self.unchecked.as_ref().map(|unchecked| unchecked.output.clone()) else { return Ok(None) };
         if !self.has_slot(Stage::C1) {
             return Ok(Some(Step::WaitFor(Stage::C1.name())));
@@ -38,10 +38,7 @@ impl Worker {
             return self.fail(failure).map(Some);
         };
         info!(sector = self.sector_name(), "what pc2 made is checked (verify_after_pc2)");
-        let (slot, stage) = self.slot.take().expect("granted above");
-        self.parts.executor.start(slot, task);
-        self.pending = Some(Pending::Stage(slot, stage, None));
-        Ok(Some(Step::Progressed))
+        Ok(Some(self.start(task, Stage::C1, None)))
     }
 
     /// The check came back.

@@ -17,7 +17,7 @@ use super::{
     manager::{Answer, Call, CallTicket, ManagerError, SectorManager, wire::*},
     metrics,
     pieces::PieceSource,
-    processor::{End, Executor, Output, Slot},
+    processor::{End, Executor, Output, Slot, Task},
     sector::{Action, Event, Failure, Level, Record, State, decide, unasked},
     stage::Stage,
     store::{Store, StoreError},
@@ -122,7 +122,7 @@ pub struct Worker {
     /// The ticket was asked for since the slot was granted.
     ticket_fresh: bool,
     report: Option<CallTicket>,
-    /// pc2's answer, which is to be checked before it counts.
+    /// pc2's answer, which is to be checked before it counts: from its end to that of its check.
     unchecked: Option<checked::Unchecked>,
     /// A result that could not be journaled yet, and when that is tried again.
     unjournaled: Option<(Event, SystemTime)>,
@@ -250,7 +250,8 @@ impl Worker {
         if let Some(step) = self.check_pc2()? {
             return Ok(step);
         }
-        if self.record().state == State::PC1Done && !self.record().pc2_dirty && self.store.pc2_marked() {
+        let record = self.record();
+        if record.state == State::PC1Done && !record.pc2_dirty && !record.undone && self.store.pc2_marked() {
             // The store comes from another program that was killed inside pc2.
             self.happen(Event::StageStarted { stage: Stage::Pc2 })?;
         }
@@ -268,6 +269,11 @@ impl Worker {
             Action::TakeTicket(call) => {
                 Ok(if self.has_slot(Stage::Pc1) { self.ask(call) } else { Step::WaitFor("pc1") })
             }
+            Action::RemoveUndone => {
+                self.store.remove_undone()?;
+                self.happen(Event::UndoneRemoved)
+            }
+            Action::NoteSubmission => self.happen(Event::Submitting),
             Action::SkipDeals => self.happen_and_report(Event::DealsAcquired),
             Action::SkipProofCheck => self.happen_and_report(Event::ProofLanded),
             action => self.begin_stage(action),
@@ -345,18 +351,24 @@ impl Worker {
         };
         self.happen(Event::StageStarted { stage })?;
         info!(sector = self.sector_name(), %stage, "started");
-        let (slot, _) = self.slot.take().expect("granted above");
         self.ticket_fresh = false;
+        Ok(self.start(task, stage, target))
+    }
+
+    /// Hands `task` over in the slot that was granted for it.
+    fn start(&mut self, task: Task, stage: Stage, target: Option<String>) -> Step {
+        let (slot, _) = self.slot.expect("it was granted");
         // What is said while the stage runs names its sector, whoever says it.
         let span = tracing::info_span!("stage", sector = self.sector_name(), %stage);
         span.in_scope(|| self.parts.executor.start(slot, task));
-        self.pending = Some(Pending::Stage(slot, stage, target));
-        Ok(Step::Progressed)
+        (self.slot, self.pending) = (None, Some(Pending::Stage(slot, stage, target)));
+        Step::Progressed
     }
 
     /// A stage came back.
     fn ended(&mut self, stage: Stage, (result, ran): End, target: Option<String>) -> Result<Step, StoreError> {
-        metrics::stage_ended(stage, result.is_ok(), ran);
+        let counted = if self.unchecked.is_some() { checked::NAME } else { stage.name() };
+        metrics::stage_ended(counted, result.is_ok(), ran);
         if let Some(unchecked) = self.unchecked.take() {
             return self.checked(unchecked, result);
         }
@@ -375,9 +387,6 @@ impl Worker {
                 }
                 let event = self.event_of(output, ran.as_secs_f64(), target)?;
                 let unmark = matches!(event, Event::Pc2Done { .. } | Event::ReplicaRestored);
-                if matches!(event, Event::Persisted { .. }) {
-                    metrics::transferred(self.store.persisted_bytes());
-                }
                 self.happen_and_report(event)?;
                 if unmark {
                     // After the journal: a marker that stays is cleaned up, one that is missing would hide a torn replica.
@@ -492,7 +501,6 @@ impl Worker {
     fn fail(&mut self, failure: Failure) -> Result<Step, StoreError> {
         self.give_up_slot();
         if failure.level == Level::Abort {
-            metrics::failed(Level::Abort, self.record().state);
             self.last_error = Some(failure.to_string());
             return self.happen_and_report(Event::Aborted { reason: failure.reason });
         }
@@ -509,16 +517,34 @@ impl Worker {
     }
 
     fn happen(&mut self, event: Event) -> Result<Step, StoreError> {
+        let before = self.record().state;
         if event.is_durable() {
             let ahead = super::sector::apply(self.record().clone(), event.clone(), &self.sealing);
             let state = ahead.map_or(self.record().state, |record| record.state);
             self.parts.hooks.before_journal(&event, state);
             self.store.apply(event.clone(), &self.sealing)?;
             self.parts.hooks.after_journal(&event, state);
+            self.happened(&event, before);
         } else {
             self.store.apply(event, &self.sealing)?;
         }
         Ok(Step::Progressed)
+    }
+
+    /// What follows from a durable event besides the record: it is counted, and nothing is kept that belongs to what was.
+    fn happened(&mut self, event: &Event, before: State) {
+        if self.record().state != State::PC1Done {
+            self.unchecked = None;
+        }
+        match event {
+            Event::Persisted { .. } => metrics::transferred(self.store.persisted_bytes()),
+            Event::Aborted { .. } => {
+                metrics::failed(Level::Abort, before);
+                self.give_up_slot();
+            }
+            Event::SetBack { .. } => self.give_up_slot(),
+            _ => {}
+        }
     }
 
     /// Makes a durable event happen and tells the manager of the new state.
@@ -599,6 +625,14 @@ impl Worker {
             Output::C2(output) => Event::C2Done { proof: B64Bytes(output.proof), seconds },
             Output::Transfer => Event::Persisted { store: target.expect("a transfer starts with its target"), seconds },
         })
+    }
+}
+
+/// Also where a thread panics: a slot that nobody gives back would stay taken until the daemon's end. One in which a task
+/// runs is free when that has ended.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.give_up_slot();
     }
 }
 

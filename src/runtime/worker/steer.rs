@@ -3,8 +3,8 @@
 use super::{Pending, Step, Worker};
 use crate::{
     runtime::{
-        metrics,
-        sector::{Event, Level, State, legal},
+        sector::{Event, State, legal},
+        stage::Stage,
     },
     worker_config::Sealing,
 };
@@ -41,7 +41,20 @@ impl Worker {
     }
 
     fn nothing_begun(&self) -> bool {
-        self.pending.is_none() && self.report.is_none() && self.unjournaled.is_none()
+        self.pending.is_none() && self.report.is_none() && self.held_result().is_none()
+    }
+
+    /// The work whose result is in this process's memory only, and would have to be done again.
+    pub fn held_result(&self) -> Option<&'static str> {
+        let unjournaled = self.unjournaled.as_ref().map(|(event, _)| event.name());
+        unjournaled.or_else(|| self.unchecked.is_some().then_some(Stage::Pc2.name()))
+    }
+
+    /// Tries at once to journal what could not be journaled, though its next try is later: this process ends.
+    pub fn hurry(&mut self) -> Option<Step> {
+        let (_, until) = self.unjournaled.as_mut()?;
+        *until = self.parts.clock.now();
+        Some(self.step())
     }
 
     /// Other settings, from the next sector on.
@@ -54,9 +67,11 @@ impl Worker {
     }
 
     /// A step that ends what was begun and begins nothing; `None` when nothing is left. A place in a queue is given up: a
-    /// thread that is paused must hold up nobody.
+    /// thread that is paused must hold up nobody. The check of what pc2 made belongs to what was begun.
     pub fn settle(&mut self) -> Option<Step> {
-        self.give_up_slot();
+        if self.unchecked.is_none() {
+            self.give_up_slot();
+        }
         if self.nothing_begun() { None } else { Some(self.step()) }
     }
 
@@ -73,7 +88,6 @@ impl Worker {
                 let sector = self.sector();
                 self.obey(Event::Aborted { reason })?;
                 warn!(sector, from = %now, "given up by an operator");
-                metrics::failed(Level::Abort, now);
             } else if to != now {
                 self.obey(Event::SetBack { to })?;
                 info!(sector = self.sector(), from = %now, %to, "sent back by an operator");

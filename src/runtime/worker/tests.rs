@@ -1,6 +1,7 @@
 //! A worker against a manager and an executor that answer at once, with a crash at every step in turn. Lives from a seed, with
 //! everything that can go wrong at once, are in `tests/sim`.
 
+mod counted;
 mod deals;
 mod keys;
 mod steer;
@@ -92,18 +93,29 @@ struct Stages {
     ended: Mutex<HashMap<Slot, Result<Output, StageError>>>,
     refusals: Mutex<HashMap<&'static str, u32>>,
     done: Mutex<Vec<&'static str>>,
+    given_up: Mutex<Vec<&'static str>>,
 }
 
 fn perform(task: &Task) -> Output {
     let commitment = [3; 32];
     match task {
-        Task::AddPieces(task) if !task.pieces.is_empty() => Output::AddPieces(added(task)),
-        Task::AddPieces(_) => Output::AddPieces(vec![PieceInfo { commitment, size: 2032 }]),
+        Task::AddPieces(task) => {
+            fs::write(&task.staged_filepath, "unsealed").unwrap();
+            Output::AddPieces(if task.pieces.is_empty() {
+                vec![PieceInfo { commitment, size: 2032 }]
+            } else {
+                added(task)
+            })
+        }
         Task::TreeD(task) => {
             fs::write(task.cache_dir.join("sc-02-data-tree-d.dat"), "tree").unwrap();
             Output::TreeD
         }
-        Task::Pc1(_) => Output::Pc1(Opaque::new(&"labels").unwrap()),
+        Task::Pc1(task) => {
+            fs::write(task.cache_path.join("sc-02-data-layer-1.dat"), "labels").unwrap();
+            fs::copy(&task.in_path, &task.out_path).unwrap();
+            Output::Pc1(Opaque::new(&"labels").unwrap())
+        }
         Task::RestoreReplica(_) => Output::RestoreReplica,
         Task::Pc2(task) => {
             assert!(task.cache_dir.join(".pc2_running").exists(), "pc2 runs under its marker");
@@ -178,7 +190,16 @@ impl Executor for Stages {
         self.ended.lock().unwrap().remove(&slot).map(|result| (result, Duration::from_secs(1)))
     }
 
-    fn give_up(&self, _slot: Slot) {}
+    fn give_up(&self, slot: Slot) {
+        self.given_up.lock().unwrap().push(self.queued.lock().unwrap()[&slot]);
+    }
+}
+
+impl Worker {
+    /// The disk has room again.
+    pub(crate) fn mend_journal(&mut self) {
+        self.store.break_journal(false);
+    }
 }
 
 pub(crate) struct Bench {
@@ -216,6 +237,32 @@ impl Bench {
     /// The manager finds no sector's files sound: its thread pauses.
     pub(crate) fn refuse_persisted_files(&self) {
         self.script("Venus.SubmitPersistedEx", vec![Ok(Answer::SubmitPersistedEx(false)); 10]);
+    }
+
+    /// Which slots were given back unused.
+    pub(crate) fn given_up(&self) -> Vec<&'static str> {
+        self.stages.given_up.lock().unwrap().clone()
+    }
+
+    /// A worker whose pc1 has ended and could not be journaled; the next try is a `recover_interval` away.
+    pub(crate) fn holding_a_result(&self, store: &str) -> Worker {
+        let mut worker = self.worker_in(store);
+        while worker.stage_in_flight() != Some("pc1") {
+            self.run(&mut worker, 1);
+        }
+        worker.store.break_journal(true);
+        worker.step();
+        assert_eq!(worker.held_result(), Some("PC1Done"));
+        worker
+    }
+
+    /// A worker whose pc2 has answered, and whose check (`verify_after_pc2`) has not begun.
+    pub(crate) fn holding_an_unchecked_pc2(&self, store: &str) -> Worker {
+        let mut worker = self.worker_on(store, &Sealing { verify_after_pc2: true, ..sealing() });
+        while worker.unchecked.is_none() {
+            self.run(&mut worker, 1);
+        }
+        worker
     }
 
     fn worker_on(&self, store: &str, sealing: &Sealing) -> Worker {
