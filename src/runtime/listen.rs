@@ -1,8 +1,7 @@
 //! Listeners: taken before anything is begun, served until the daemon ends.
 //!
 //! What always holds: a stranger can hold neither a stop nor more than a bounded part of this process. Connections are
-//! counted, with some that only programs of this host can have; one on which nothing happens, or to which nothing was
-//! answered for too long, is closed; and a stop waits for nobody.
+//! counted, each request has its time once its headers are there, and a stop waits for nobody.
 
 use axum::{
     Router,
@@ -27,27 +26,10 @@ use tokio::{
     time::Sleep,
 };
 
-/// What connections to a listener may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Open at a time; a caller from elsewhere who comes when all are taken is hung up on.
-    pub connections: usize,
-    /// Further ones for programs of this host, which wait when these are taken too.
-    pub from_here: usize,
-    /// A connection on which nothing was read or written for so long is closed.
-    pub silence: Duration,
-    /// So is one on which nothing was answered for so long: whoever sends its headers byte by byte holds no place.
-    pub unanswered: Duration,
-}
-
-impl Limits {
-    /// Of a worker: operators and their tools.
-    pub const WORKER: Self =
-        Self { connections: 64, from_here: 16, silence: Duration::from_secs(60), unanswered: Duration::from_secs(120) };
-    /// Of a manager: all workers of a site, each with a few connections.
-    pub const MANAGER: Self = Self { connections: 1024, ..Self::WORKER };
-}
-
+/// Open connections at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// A connection on which nothing was read or written for so long is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A request is answered within so long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -128,14 +110,10 @@ fn shown(host: &str, port: u16) -> String {
 impl Bound {
     /// Serves `router` on `runtime` until the runtime ends.
     pub fn serve(self, router: Router, runtime: &tokio::runtime::Runtime) -> io::Result<()> {
-        self.serve_within(Limits::WORKER, router, runtime)
-    }
-
-    fn serve_within(self, limits: Limits, router: Router, runtime: &tokio::runtime::Runtime) -> io::Result<()> {
         self.listener.set_nonblocking(true)?;
         let _entered = runtime.enter();
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let limited = Limited::new(listener, limits);
+        let limited = Limited { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
         let service = router.layer(middleware::from_fn(in_time)).into_make_service_with_connect_info::<Peer>();
         runtime.spawn(async move {
             // It never ends by itself.
@@ -164,40 +142,9 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 /// A listener with a bounded number of connections.
-pub struct Limited {
+struct Limited {
     listener: tokio::net::TcpListener,
-    limits: Limits,
-    places: Places,
-}
-
-impl Limited {
-    /// `listener` within `limits`.
-    pub fn new(listener: tokio::net::TcpListener, limits: Limits) -> Self {
-        Self { listener, limits, places: Places::new(limits) }
-    }
-}
-
-struct Places {
-    all: Arc<Semaphore>,
-    here: Arc<Semaphore>,
-}
-
-impl Places {
-    fn new(limits: Limits) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { all: places(limits.connections), here: places(limits.from_here) }
-    }
-
-    /// A place for whoever connects from `peer`; none: nothing is free for him.
-    async fn take(&self, peer: SocketAddr) -> Option<OwnedSemaphorePermit> {
-        match self.all.clone().try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(_) if peer.ip().to_canonical().is_loopback() => {
-                Some(self.here.clone().acquire_owned().await.expect("the semaphore is never closed"))
-            }
-            Err(_) => None,
-        }
-    }
+    places: Arc<Semaphore>,
 }
 
 impl Listener for Limited {
@@ -205,13 +152,9 @@ impl Listener for Limited {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let (stream, peer) = Listener::accept(&mut self.listener).await;
-            if let Some(place) = self.places.take(peer).await {
-                return (Connection::new(stream, self.limits, place), peer);
-            }
-            tracing::warn!(%peer, connections = self.limits.connections, "hung up on a caller: every place is taken");
-        }
+        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        (Connection { stream, silence: Box::pin(tokio::time::sleep(SILENCE_MAX)), _place: place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -220,24 +163,17 @@ impl Listener for Limited {
 }
 
 /// A connection that ends when nothing happens on it.
-pub struct Connection {
+struct Connection {
     stream: TcpStream,
-    limits: Limits,
     silence: Pin<Box<Sleep>>,
-    unanswered: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, limits: Limits, place: OwnedSemaphorePermit) -> Self {
-        let timer = |after| Box::pin(tokio::time::sleep(after));
-        Self { stream, limits, silence: timer(limits.silence), unanswered: timer(limits.unanswered), _place: place }
-    }
-
     /// Passes on what `polled` says; a wait that has lasted too long is an error.
     fn heard<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.silence.as_mut().reset(tokio::time::Instant::now() + self.limits.silence);
+            self.silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_MAX);
             return polled;
         }
         match self.silence.as_mut().poll(context) {
@@ -249,9 +185,6 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.unanswered.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
         let polled = Pin::new(&mut self.stream).poll_read(context, buf);
         self.heard(context, polled)
     }
@@ -260,10 +193,6 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, buf);
-        if matches!(polled, Poll::Ready(Ok(1..))) {
-            let until = tokio::time::Instant::now() + self.limits.unanswered;
-            self.unanswered.as_mut().reset(until);
-        }
         self.heard(context, polled)
     }
 
@@ -296,67 +225,22 @@ mod tests {
         assert!(bind("metrics.http_listen", "192.0.2.1", 0).unwrap_err().to_string().contains("no interface"));
     }
 
-    const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-
-    fn serving(limits: Limits, runtime: &tokio::runtime::Runtime) -> SocketAddr {
+    #[test]
+    fn connections_beyond_the_bound_wait_until_others_go() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
         let bound = bind("x", "127.0.0.1", 0).unwrap();
         let address = bound.address;
-        bound.serve_within(limits, Router::new().route("/", get(|| async { "hello" })), runtime).unwrap();
-        address
-    }
-
-    #[test]
-    fn connections_of_this_host_beyond_the_bound_wait_until_others_go() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let address = serving(Limits::WORKER, &runtime);
+        bound.serve(Router::new().route("/", get(|| async { "hello" })), &runtime).unwrap();
         let connect = || std::net::TcpStream::connect(address).unwrap();
-        let mut silent: Vec<_> =
-            (0..Limits::WORKER.connections + Limits::WORKER.from_here).map(|_| connect()).collect();
+        let mut silent: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect()).collect();
         let mut late = connect();
-        late.write_all(HELLO).unwrap();
+        late.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut answer = String::new();
         assert!(late.read_to_string(&mut answer).is_err(), "no place is free: {answer}");
         silent.pop();
         late.set_read_timeout(None).unwrap();
         late.read_to_string(&mut answer).unwrap();
-        assert!(answer.ends_with("hello"), "{answer}");
-    }
-
-    #[test]
-    fn strangers_cannot_take_the_places_of_this_host() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let places = Places::new(Limits { connections: 2, from_here: 1, ..Limits::WORKER });
-        let take = |peer: &str| runtime.block_on(places.take(peer.parse().unwrap()));
-        let strangers: Vec<_> = (0..2).map(|_| take("192.0.2.1:5").unwrap()).collect();
-        assert!(take("192.0.2.2:5").is_none(), "hung up on");
-        let here = take("[::ffff:127.0.0.1]:5").unwrap();
-        drop(strangers);
-        assert!(take("192.0.2.2:5").is_some());
-        drop(here);
-        let many: Vec<_> = (0..3).map(|_| take("127.0.0.1:5").unwrap()).collect();
-        assert!(take("192.0.2.2:5").is_none() && many.len() == 3);
-    }
-
-    #[test]
-    fn whoever_sends_its_headers_byte_by_byte_is_hung_up_on() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let unanswered = Duration::from_millis(300);
-        let address = serving(Limits { unanswered, ..Limits::WORKER }, &runtime);
-        let mut slow = std::net::TcpStream::connect(address).unwrap();
-        let began = std::time::Instant::now();
-        let mut sent = 0;
-        // Never the last byte: the headers are not there. A closed connection fails the second write after its end.
-        while HELLO.get(sent % (HELLO.len() - 30)..).is_some_and(|rest| slow.write_all(&rest[..1]).is_ok()) {
-            assert!(began.elapsed() < Duration::from_secs(60), "it may go on for ever");
-            std::thread::sleep(Duration::from_millis(20));
-            sent += 1;
-        }
-        assert!(began.elapsed() >= unanswered);
-        let mut quick = std::net::TcpStream::connect(address).unwrap();
-        quick.write_all(HELLO).unwrap();
-        let mut answer = String::new();
-        quick.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("hello"), "{answer}");
     }
 }

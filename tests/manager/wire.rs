@@ -342,27 +342,3 @@ async fn a_notification_is_carried_out_and_not_answered() {
     assert_eq!((status.as_str(), answered.as_str()), ("204 No Content", ""));
     assert_eq!(served.asked(), [Call::ReportFinalized(SECTOR)]);
 }
-
-#[tokio::test]
-async fn nothing_is_read_of_whoever_has_a_wrong_token_and_little_of_whoever_may_only_read() {
-    let served = Served::start(Some("a-secret-token-for-tests")).await;
-    // The body never comes: an answer says that it was not waited for.
-    let head = |headers: &str, length: usize| {
-        format!(
-            "POST /rpc/v0 HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n\r\n"
-        )
-    };
-    let (status, _, body) = served.raw(head("authorization: Bearer another", 1 << 20).into_bytes()).await;
-    assert_eq!(status, "401 Unauthorized", "{body}");
-    assert!(body.contains("not this manager's"), "{body}");
-    // Passed on, so from elsewhere: it may read.
-    let long = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"Venus.PollProofState","params":[{ID}],"x":"{}"}}"#,
-        "y".repeat(20 << 10)
-    );
-    let (status, _, body) = served.post("via: 1.1 proxy\r\n", &long).await;
-    assert!(status.starts_with("413") && body.contains("16384 bytes"), "{status} {body}");
-    let (status, ..) = served.post("via: 1.1 proxy\r\nauthorization: Bearer a-secret-token-for-tests\r\n", &long).await;
-    assert_eq!(status, "200 OK");
-    assert_eq!(served.asked().len(), 1);
-}

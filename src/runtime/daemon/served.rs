@@ -17,7 +17,7 @@ use crate::{
         },
         store::scan,
     },
-    sys::{process, token::Token},
+    sys::token::Token,
     worker_config::ManagerConfig,
 };
 use serde::Serialize;
@@ -123,9 +123,6 @@ pub fn serve_manager(
         .build()
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
-    if let Err(errno) = process::raise_open_files() {
-        warn!("the limit of open files stays as it is, which may be too few for many workers: {}", errno.desc());
-    }
     let manager = Arc::new(runtime.block_on(open(options))?);
     let failed = |error: io::Error| DaemonError::Manager(format!("listen on {}: {error}", config.served.listen));
     let listener = runtime.block_on(TcpListener::bind(config.served.listen)).map_err(failed)?;

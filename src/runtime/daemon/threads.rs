@@ -31,9 +31,8 @@ use tracing::{error, info, info_span, warn};
 const REST_MAX: Duration = Duration::from_millis(100);
 /// The first rest while an answer is outstanding; it doubles up to `REST_MAX`.
 const REST_MIN: Duration = Duration::from_millis(1);
-/// The longest rest of a thread that has nothing to do: orders and stops end it, a clock that was set does not. A thousand
-/// threads that wake more often cost more than what they wait for.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// The longest rest of a thread that has nothing to do: orders and stops end it, a clock that was set does not.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// So often a stop tries again to journal a result that could not be journaled.
 const STOP_RETRY: Duration = Duration::from_secs(1);
 /// A step takes milliseconds. A thread that is in one for longer hangs on its disk, and the stop goes on without it.

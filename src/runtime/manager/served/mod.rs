@@ -1,7 +1,7 @@
 //! Any manager, served over HTTP, so that workers on other machines can ask it: JSON-RPC 2.0 by POST to `/rpc/v0`.
 //!
 //! ```text
-//! connection (bounded in number) ─► token ─► body (bounded in size and time) ─► rpc ─► access ─► Manager::call ─► rpc ─► body
+//! connection ─► body (bounded in size and time) ─► rpc ─► access ─► Manager::call ─► rpc ─► body
 //! ```
 //!
 //! | part | owns |
@@ -18,7 +18,7 @@ pub mod pieces;
 mod rpc;
 
 use super::Manager;
-use crate::runtime::listen::{self, Limited, Limits, Peer};
+use crate::runtime::listen;
 use access::{Access, Caller};
 use axum::{
     Router,
@@ -38,9 +38,8 @@ use tokio::{
 
 /// More than this is no request of any worker: the largest, a proof of 64 GiB, has four thousand bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Of a caller who may only read. A body that is somewhat larger is read to its end, so that its sender hears why it was
-/// refused.
-const READ_BYTES_MAX: usize = 16 << 10;
+/// A body that is somewhat larger is read to its end, so that its sender hears why it was refused.
+const BODY_BYTES_READ: usize = 2 << 20;
 /// How long a caller may take to send its body.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Calls that are carried out at once; more are told to come again.
@@ -52,7 +51,8 @@ struct Served<M> {
     room: Arc<Semaphore>,
 }
 
-/// The routes of a served manager. It has to be told who connects, as `serve` does.
+/// The routes of a served manager. It has to be told who connects
+/// (`into_make_service_with_connect_info::<SocketAddr>()`).
 pub fn router<M: Manager>(manager: Arc<M>, access: impl Into<Arc<Access>>) -> Router {
     let served = Served { manager, access: access.into(), room: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)) };
     Router::new().route("/rpc/v0", post(answer::<M>)).with_state(Arc::new(served))
@@ -67,26 +67,20 @@ pub async fn serve(
     routes: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = routes.into_make_service_with_connect_info::<Peer>();
-    axum::serve(Limited::new(listener, Limits::MANAGER), service).with_graceful_shutdown(stop).await
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 async fn answer<M: Manager>(
     State(served): State<Arc<Served<M>>>,
-    ConnectInfo(Peer(from)): ConnectInfo<Peer>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let caller = caller(from, &headers);
-    if let Err(why) = served.access.may_read(caller) {
-        tracing::warn!(%from, why, "a call was refused unread");
-        return json(StatusCode::UNAUTHORIZED, Refused::no_caller(why).body());
-    }
-    let most = if served.access.may_change(caller).is_ok() { BODY_BYTES_MAX } else { READ_BYTES_MAX };
-    let body = match timeout(BODY_PATIENCE, to_bytes(body, 2 * most)).await {
-        Ok(Ok(body)) if body.len() <= most => body,
+    let body = match timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_READ)).await {
+        Ok(Ok(body)) if body.len() <= BODY_BYTES_MAX => body,
         Ok(_) => {
-            let why = format!("the body was cut off or has more than {most} bytes");
+            let why = format!("the body was cut off or has more than {BODY_BYTES_MAX} bytes");
             return json(StatusCode::PAYLOAD_TOO_LARGE, Refused::unread(&why).body());
         }
         Err(_) => {
@@ -98,7 +92,7 @@ async fn answer<M: Manager>(
         Ok(asked) => asked,
         Err(refused) => return json(StatusCode::OK, refused.body()),
     };
-    if let Err(why) = served.access.may_call(caller, &asked.call) {
+    if let Err(why) = served.access.may_call(caller(from, &headers), &asked.call) {
         tracing::warn!(%from, method = asked.call.method(), why, "a call was refused");
         return json(StatusCode::UNAUTHORIZED, Refused::no_access(&asked, why).body());
     }

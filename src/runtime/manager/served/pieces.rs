@@ -4,7 +4,7 @@
 //! memory as a whole; one that has become shorter meanwhile cuts its answer off, which the worker notices.
 
 use super::{access::Access, caller};
-use crate::{runtime::listen::Peer, units::PieceCid};
+use crate::units::PieceCid;
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
@@ -16,6 +16,7 @@ use axum::{
 use http_body::{Frame, SizeHint};
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
@@ -48,7 +49,7 @@ pub fn router(find: Find, access: Arc<Access>) -> Router {
 
 async fn piece(
     State(offered): State<Arc<Offered>>,
-    ConnectInfo(Peer(from)): ConnectInfo<Peer>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Response {

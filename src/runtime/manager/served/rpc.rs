@@ -84,11 +84,6 @@ impl Refused {
         Self::new(&Id(None), INVALID_REQUEST, reason)
     }
 
-    /// For a caller of whom nothing is read.
-    pub fn no_caller(reason: &str) -> Self {
-        Self::new(&Id(None), NO_ACCESS, reason)
-    }
-
     /// For a caller that needs the token.
     pub fn no_access(asked: &Asked, reason: &str) -> Self {
         Self::new(&asked.id, NO_ACCESS, format!("{}: {reason}", asked.call.method()))
