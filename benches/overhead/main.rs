@@ -35,6 +35,8 @@ const IDLE_SETTLE: Duration = Duration::from_secs(15);
 const IDLE_WATCHED: Duration = Duration::from_secs(60);
 const BUSY_THREADS: usize = 4;
 const BUSY_SECTORS: usize = 60;
+/// Longer than anything here takes on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     let mut out = io::stdout();
@@ -119,11 +121,7 @@ fn sectors(out: &mut impl Write) -> bool {
     let daemon = Daemon::start(BUSY_THREADS, sealing);
     let began = Instant::now();
     while daemon.persisted() < BUSY_SECTORS {
-        assert!(
-            began.elapsed() < Duration::from_secs(600),
-            "{}",
-            fs::read_to_string(daemon.path("log")).unwrap_or_default()
-        );
+        assert!(began.elapsed() < PATIENCE, "{}", fs::read_to_string(daemon.path("log")).unwrap_or_default());
         thread::sleep(Duration::from_millis(20));
     }
     let (persisted, taken, events, passed) = (daemon.persisted(), daemon.seconds(), daemon.events(), began.elapsed());
@@ -147,11 +145,7 @@ fn idle(out: &mut impl Write) -> bool {
     let daemon = Daemon::start(IDLE_THREADS, "allowed_sizes = [\"32GiB\"]");
     let began = Instant::now();
     while daemon.status("Threads") < IDLE_THREADS as u64 {
-        assert!(
-            began.elapsed() < Duration::from_secs(300),
-            "{}",
-            fs::read_to_string(daemon.path("log")).unwrap_or_default()
-        );
+        assert!(began.elapsed() < PATIENCE, "{}", fs::read_to_string(daemon.path("log")).unwrap_or_default());
         thread::sleep(Duration::from_millis(100));
     }
     let _ = writeln!(out, "{IDLE_THREADS} threads are there after {:.1} s", began.elapsed().as_secs_f64());

@@ -20,6 +20,7 @@ use crate::{
     profile::Stage,
     runtime::{
         daemon::{self, Options},
+        pieces::Fetch,
         processor::{End, Executor, Slot, pool::Pool},
         stage as wire,
     },
@@ -215,7 +216,8 @@ fn pool(processors: &Processors, stage: Stage, tools: &Tools) -> Result<Pool, Be
         crash: None,
         rehearsal: None,
     };
-    daemon::start_processors(processors, None, &options).map_err(|source| BenchError::Start { stage, source })
+    daemon::start_processors(processors, Fetch::default(), &options)
+        .map_err(|source| BenchError::Start { stage, source })
 }
 
 /// A layout as the daemon's configuration would say it. C1 is done inside the daemon, and so inside this process.

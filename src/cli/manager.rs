@@ -21,7 +21,8 @@ Examples:
 
 The file holds [sector_manager.embedded], [sector_manager.served] and [[attached]]; a daemon's worker.toml will do. What is
 said here counts before what the file says.
-This host may ask everything. Another one sees what changes nothing, and changes something only with the token.
+This host may ask everything. Another one sees what changes nothing, and changes something only with the token. Who sends
+a wrong token is refused everywhere.
 
 Exit codes: 0 stopped in order, 2 could not start (or, with --check, not accepted)";
 

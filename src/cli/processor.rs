@@ -29,8 +29,8 @@ Examples:
 Reads one request a line from stdin and writes one answer a line to stdout; logs go to stderr (RUST_LOG). When stdin ends it
 finishes what it was asked, then ends with 0.
 VC_CG_NAME and VC_CG_CPUSET (a cgroup to make and join), VENUS_WORKER_NUMA_PREFERRED (a node) place it where a daemon
-of the field wants it; ours has placed it before it starts. PIECE_FETCHER_TOKEN is the token that add_pieces sends with
-each piece that it gets over HTTP.";
+of the field wants it; ours has placed it before it starts. PIECE_FETCHER_TOKEN is the token that add_pieces sends for
+each piece that it gets over HTTP, PIECE_FETCHER_ORIGINS where it may be sent on to (https://HOST:PORT, with blanks between).";
 
 /// Do the work of one stage for a daemon: requests on stdin, answers on stdout
 #[derive(Debug, clap::Args)]
@@ -127,7 +127,7 @@ fn performer(stage: Stage, hugepages: Hugepages) -> Result<Arc<Perform>> {
 
 fn rehearsed(stage: Stage, script: &Script, mut answers: std::fs::File) -> io::Result<()> {
     rehearse::overture(script, &mut answers)?;
-    let perform: Arc<Perform> = rehearse::performer(script);
+    let perform: Arc<Perform> = rehearse::performer(script, Fetch::from_vars(|name| std::env::var(name).ok()));
     let answers: Box<dyn Write + Send> = if script.babble { Box::new(Babble(answers)) } else { Box::new(answers) };
     let served = serve::serve(stage, io::stdin().lock(), answers, perform);
     if script.stubborn {

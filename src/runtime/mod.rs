@@ -2,7 +2,7 @@
 //!
 //! Pure: `sector` (states, decide, apply), `stage` (tasks and outputs as on the wire), `limit` (slots, start
 //! gaps, locks, turns). Edges behind small traits: `manager`, `processor`, `store`, `proofs`; `sdr` hashes PC1's layers
-//! for `proofs`. `control`, `rpc`, `listen` and `metrics` are what operators see. `worker` knows the traits;
+//! for `proofs`. `control`, `rpc` and `metrics` are what operators see; `listen` is under every server. `worker` knows the traits;
 //! only `daemon` names the concrete types. `pc1_numbers` tells how far PC1 is; `words` tells any part's failures on one line.
 
 pub mod control;

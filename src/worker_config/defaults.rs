@@ -13,7 +13,7 @@ impl WorkerConfig {
         Self {
             worker: Worker::default(),
             metrics: Metrics::default(),
-            sector_manager: SectorManager { rpc_client, piece_token: None },
+            sector_manager: SectorManager { rpc_client, piece_token: None, piece_origins: Vec::new() },
             sealing: Sealing::default(),
             sealing_thread: vec![SealingThread {
                 location: thread.into(),

@@ -63,6 +63,7 @@ pub(super) struct SectorManager {
     pub has_addr: bool,
     pub headers: Vec<Entry<Secret>>,
     pub piece_token: Option<At<Secret>>,
+    pub piece_origins: List<Secret>,
     pub embedded: Option<Embedded>,
     /// Read by `damocles-worker manager`; a daemon knows that it may be there.
     pub served: Served,
@@ -229,6 +230,7 @@ impl SectorManager {
             has_addr,
             headers,
             piece_token,
+            piece_origins: s.list("piece_origins"),
             embedded: s.table("embedded", Embedded::read),
             served: s
                 .table("served", |s| Served { listen: s.get("listen"), token_file: s.get("token_file") })

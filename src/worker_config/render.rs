@@ -65,6 +65,9 @@ fn sector_manager(out: &mut Out, manager: &SectorManager) {
         }
     }
     out.maybe_text("piece_token", manager.piece_token.as_ref());
+    if !manager.piece_origins.is_empty() {
+        out.texts("piece_origins", &manager.piece_origins);
+    }
     if let RpcClient::Embedded(embedded) = &manager.rpc_client {
         out.heading("[sector_manager.embedded]");
         out.path("path", &embedded.path);

@@ -71,6 +71,8 @@ pub struct SectorManager {
     pub rpc_client: RpcClient,
     /// The token for piece downloads.
     pub piece_token: Option<String>,
+    /// Where a manager may send piece downloads on to: `https://HOST` or `https://HOST:PORT`, http as well.
+    pub piece_origins: Vec<String>,
 }
 
 /// Where the sector manager is: `sector_manager.rpc_client.addr` decides.

@@ -34,7 +34,7 @@ fn pieces(bench: &Bench) -> [Vec<u8>; 2] {
     pieces
 }
 
-fn rewrite(bench: &Bench, changes: &[(&str, &str)]) {
+pub fn rewrite(bench: &Bench, changes: &[(&str, &str)]) {
     let config = fs::read_to_string(bench.path("worker.toml")).unwrap();
     let config = changes.iter().fold(config, |text, (from, to)| {
         assert!(text.contains(from), "{from}");
@@ -116,7 +116,7 @@ fn comm_d_of(bench: &Bench, proof: SealProof) -> [u8; 32] {
 }
 
 /// A served manager, ended with the test.
-struct Manager(Child, String);
+pub struct Manager(Child, pub String);
 
 impl Drop for Manager {
     fn drop(&mut self) {
@@ -140,7 +140,7 @@ fn serve(bench: &Bench, token: &str) -> Manager {
     Manager(child, listening["url"].as_str().unwrap().to_owned())
 }
 
-fn remote_bench(piece_token: &str, more: &str) -> (Bench, Manager) {
+pub fn remote_bench(piece_token: &str, more: &str) -> (Bench, Manager) {
     let bench = Bench::new(PROOF);
     pieces(&bench);
     let manager = serve(&bench, "the-very-right-token");

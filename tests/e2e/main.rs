@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod crash;
 mod deals;
+mod fetch;
 mod numbers;
 mod shared;
 mod stop;

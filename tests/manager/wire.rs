@@ -2,11 +2,14 @@
 //! reads is written; our own worker and our own manager understand each other in the same bytes.
 
 use damocles_worker::{
-    runtime::manager::{
-        Answer, Call, Manager, ManagerError,
-        remote::Remote,
-        served::{access::Access, router, serve},
-        wire::*,
+    runtime::{
+        listen::{self, Limits},
+        manager::{
+            Answer, Call, Manager, ManagerError,
+            remote::Remote,
+            served::{access, router},
+            wire::*,
+        },
     },
     sys::token::Token,
     units::{SealProof, SectorSize},
@@ -17,7 +20,6 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
 };
-use tokio::net::TcpListener;
 
 const SECTOR: SectorId = SectorId { miner: 1000, number: 7 };
 const ONES: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -45,10 +47,10 @@ pub struct Served {
 impl Served {
     pub async fn start(token: Option<&str>) -> Self {
         let stub = Arc::new(Stub { reply: Mutex::new(Ok(Answer::Done)), asked: Mutex::default() });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let access = Access::new(token.map(|text| Token::parse(text).unwrap()));
-        tokio::spawn(serve(listener, router(stub.clone(), access), std::future::pending()));
+        let bound = listen::bind("sector_manager.served.listen", "127.0.0.1", 0).unwrap();
+        let address = bound.address;
+        let access = access(token.map(|text| Token::parse(text).unwrap()));
+        tokio::spawn(bound.serve(router(stub.clone(), access), Limits::MANAGER, std::future::pending()));
         Self { address, stub }
     }
 
@@ -322,6 +324,24 @@ async fn from_elsewhere_a_change_needs_the_token_and_a_look_does_not() {
     }
     let served = Served::start(Some("a-secret-token-for-tests")).await;
     assert_eq!(served.post("authorization: Bearer other-token\r\n", look).await.0, "401 Unauthorized");
+}
+
+/// Of these bodies not a byte comes, and the answer is there.
+#[tokio::test]
+async fn who_may_not_ask_is_told_by_its_headers_alone() {
+    let served = Served::start(Some("a-secret-token-for-tests")).await;
+    let head = |headers: &str| format!("POST /rpc/v0 HTTP/1.1\r\nhost: m\r\n{headers}\r\n").into_bytes();
+    for headers in [
+        "content-length: 10\r\nauthorization: Bearer other-token\r\n",
+        "content-length: 1000000\r\nx-forwarded-for: 10.0.0.7\r\n",
+    ] {
+        let (status, _, body) = served.raw(head(headers)).await;
+        assert_eq!(status, "401 Unauthorized", "{headers}");
+        assert!(body.contains("-32001"), "{body}");
+    }
+    let (status, ..) = served.raw(head("content-length: 3000000\r\n")).await;
+    assert_eq!(status, "413 Payload Too Large", "nobody's is as long");
+    assert_eq!(served.asked(), []);
 }
 
 #[tokio::test]

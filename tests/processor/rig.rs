@@ -3,6 +3,7 @@
 use damocles_worker::{
     runtime::{
         daemon::{self, DaemonError, Options},
+        pieces::Fetch,
         processor::{Executor, Output, Slot, StageError, Task, pool::Pool},
         stage::{C2Task, Opaque, Pc2Task, Stage, TreeDTask},
     },
@@ -53,7 +54,7 @@ impl Rig {
             crash: None,
             rehearsal: None,
         };
-        daemon::start_processors(&loaded.config.processors, None, &options)
+        daemon::start_processors(&loaded.config.processors, Fetch::default(), &options)
     }
 
     pub fn pool(&self, processors: &str) -> Pool {

@@ -98,6 +98,31 @@ fn a_secret_in_an_address_token_or_header_is_not_repeated() {
 }
 
 #[test]
+fn where_pieces_may_come_from_is_an_origin_and_nothing_more() {
+    for origin in [
+        "market",
+        "market:41235",
+        "https://",
+        "https://market/pieces",
+        "https://market/rpc/v0",
+        "ws://market",
+        "ftp://market",
+        "/ip4/10.0.0.1/tcp/1",
+        "https://*.market",
+        "https://market:0",
+        "https://bob:hunter2@market",
+        "https://market?token=hunter2",
+    ] {
+        let text = format!(
+            "[sector_manager]\nrpc_client.addr = \"embedded\"\npiece_origins = [\"https://a\", \"{origin}\"]\n"
+        );
+        let told = parse(&text).unwrap_err().to_string();
+        assert!(told.contains("piece_origins[1]") && told.contains("https://market.example:41235"), "{origin}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
 fn a_user_name_is_no_more_repeated_than_a_password() {
     let text = parse("[sector_manager]\nrpc_client.addr = \"bob:x@10.0.0.1:1789\"\n").unwrap_err().to_string();
     assert!(text.contains("the address carries a user name") && !text.contains("bob"), "{text}");

@@ -15,14 +15,21 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 /// A whole configuration.
 pub fn worker_config() -> impl Strategy<Value = WorkerConfig> {
     let threads = sealing().prop_flat_map(|base| (Just(base.clone()), vec(overridden(base), 1..4)));
-    let manager = (rpc_client(), option::of("[!-z]{1,30}"));
+    let origins = vec(r"https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?", 0..3);
+    let manager = (rpc_client(), option::of("[!-z]{1,30}"), origins);
     let worker = (worker(), metrics(), manager, threads);
     let planned = option::of(
         (sample::select(&Prover::ALL[..]), sample::select(&Suite::ALL[..]))
             .prop_map(|(prover, suite)| Planned { prover, suite }),
     );
     (worker, attached(), processors(), planned, "[ -z]{0,6}").prop_map(
-        |((worker, metrics, (rpc_client, piece_token), (sealing, threads)), attached, processors, planned, tail)| {
+        |(
+            (worker, metrics, (rpc_client, piece_token, piece_origins), (sealing, threads)),
+            attached,
+            processors,
+            planned,
+            tail,
+        )| {
             let sealing_thread = threads.into_iter().enumerate().map(|(i, sealing)| SealingThread {
                 location: store("thread", i, &tail),
                 plan: Plan::Sealer,
@@ -31,7 +38,7 @@ pub fn worker_config() -> impl Strategy<Value = WorkerConfig> {
             WorkerConfig {
                 worker,
                 metrics,
-                sector_manager: SectorManager { rpc_client, piece_token },
+                sector_manager: SectorManager { rpc_client, piece_token, piece_origins },
                 sealing,
                 sealing_thread: sealing_thread.collect(),
                 attached,

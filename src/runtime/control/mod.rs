@@ -61,6 +61,11 @@ impl Board {
         self.0[thread].rest(most);
     }
 
+    /// Ends the rest of one thread.
+    pub fn ring(&self, thread: usize) {
+        self.0[thread].wake();
+    }
+
     /// Ends the rest of every thread.
     pub fn wake(&self) {
         self.0.iter().for_each(Seat::wake);

@@ -13,7 +13,7 @@ use crate::{
         limit::{Room, Rules},
         metrics::Gauges,
         pc1_numbers,
-        pieces::{ENV_TOKEN, Fetch},
+        pieces::Fetch,
         processor::{
             Perform,
             child::{Plan, Prepare, Role},
@@ -92,7 +92,8 @@ struct Here<'a> {
     more_args: Vec<String>,
     /// Where programs are that are named without a folder.
     path: Option<std::ffi::OsString>,
-    piece_token: Option<&'a str>,
+    /// How whoever adds pieces fetches them.
+    fetch: &'a Fetch,
 }
 
 /// A processor's child, without its temporary folder.
@@ -107,9 +108,11 @@ fn describe(here: &Here, role: Role, index: usize, processor: &Processor, lock: 
         Role::Helper => Vec::new(),
     };
     let mut env = processor.envs.clone();
-    if let (Role::Stage(Stage::AddPieces), Some(token)) = (role, here.piece_token) {
+    if let Role::Stage(Stage::AddPieces) = role {
         // As the field's daemon tells it, in the environment, which others than its user and root cannot read.
-        env.entry(ENV_TOKEN.into()).or_insert_with(|| token.to_owned());
+        for (name, value) in here.fetch.vars() {
+            env.entry(name.into()).or_insert(value);
+        }
     }
     let mut cgroup = None;
     if let Some(cpus) = &processor.cgroup.cpuset {
@@ -141,25 +144,23 @@ pub(super) fn no_program(bin: &Path) -> String {
     format!("{:?} is no program that can be executed; give its full path, and check its mode", bin.display())
 }
 
-/// Starts the executor with all its children. Whoever adds pieces is told `piece_token`, and nobody else.
+/// Starts the executor with all its children. Whoever adds pieces is told of `fetch`, with its token, and nobody else.
 ///
 /// # Errors
 /// Every child that did not become ready; the others have been stopped again.
-pub fn start(processors: &Processors, piece_token: Option<&str>, options: &Options) -> Result<Pool, DaemonError> {
-    let plans =
-        if children(processors).next().is_some() { plans(processors, piece_token, options)? } else { Vec::new() };
-    let fetch = Fetch::new(piece_token.map(str::to_owned));
+pub fn start(processors: &Processors, fetch: Fetch, options: &Options) -> Result<Pool, DaemonError> {
+    let plans = if children(processors).next().is_some() { plans(processors, &fetch, options)? } else { Vec::new() };
     let perform: Box<Perform> = match &options.rehearsal {
         None => Box::new(move |task| execute::perform(task, &fetch)),
         Some(rehearsal) => {
-            let performer = rehearsal.performer();
+            let performer = rehearsal.performer(fetch);
             Box::new(move |task| performer(task))
         }
     };
     Pool::start(rules(processors), perform, plans).map_err(DaemonError::Processors)
 }
 
-fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) -> Result<Vec<Plan>, DaemonError> {
+fn plans(processors: &Processors, fetch: &Fetch, options: &Options) -> Result<Vec<Plan>, DaemonError> {
     let (scratch, notes) = Scratch::open(&options.temp)?;
     notes.iter().for_each(|note| warn!("{note}"));
     let (scratch, cpusets) = (Arc::new(scratch), cpusets(processors));
@@ -169,7 +170,7 @@ fn plans(processors: &Processors, piece_token: Option<&str>, options: &Options) 
         allow_unpinned: options.allow_unpinned,
         more_args: options.rehearsal.as_ref().map_or_else(Vec::new, |rehearsal| rehearsal.args().into()),
         path: env::var_os("PATH"),
-        piece_token,
+        fetch,
     };
     let (mut plans, mut told) = (Vec::new(), Vec::new());
     for (role, list) in children(processors) {
@@ -345,7 +346,8 @@ mod tests {
     };
 
     fn here(program: &Path) -> Here<'_> {
-        Here { program, pid: 4711, allow_unpinned: false, more_args: Vec::new(), path: None, piece_token: None }
+        let fetch = Box::leak(Box::default());
+        Here { program, pid: 4711, allow_unpinned: false, more_args: Vec::new(), path: None, fetch }
     }
 
     #[test]
@@ -401,14 +403,13 @@ mod tests {
 
     #[test]
     fn the_piece_token_goes_to_add_pieces_alone_and_the_operators_own_stays() {
-        let here = Here { piece_token: Some("t0ken"), ..here(Path::new("/w")) };
-        let token = |stage, processor: &Processor| {
-            describe(&here, Role::Stage(stage), 0, processor, "/t/l".into())
-                .unwrap()
-                .env
-                .get("PIECE_FETCHER_TOKEN")
-                .cloned()
+        let fetch = Fetch::new(Some("t0ken".into()), vec!["https://market".into()]);
+        let here = Here { fetch: &fetch, ..here(Path::new("/w")) };
+        let env = |stage, processor: &Processor| {
+            describe(&here, Role::Stage(stage), 0, processor, "/t/l".into()).unwrap().env
         };
+        let token = |stage, processor: &Processor| env(stage, processor).get("PIECE_FETCHER_TOKEN").cloned();
+        assert_eq!(env(Stage::AddPieces, &Processor::default())["PIECE_FETCHER_ORIGINS"], "https://market");
         assert_eq!(token(Stage::AddPieces, &Processor::default()).as_deref(), Some("t0ken"));
         assert_eq!(token(Stage::Pc1, &Processor::default()), None);
         let envs = BTreeMap::from([("PIECE_FETCHER_TOKEN".into(), "other".into())]);

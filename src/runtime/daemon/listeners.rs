@@ -4,16 +4,17 @@ use super::DaemonError;
 use crate::{
     runtime::{
         control::Board,
-        listen::{self, Bound, ListenError},
+        listen::{self, Bound, Limits, ListenError},
         metrics,
         rpc::{self, Service},
     },
     sys::token::{Token, TokenError},
     worker_config::WorkerConfig,
 };
-use std::net::SocketAddr;
+use axum::Router;
+use std::{future::pending, net::SocketAddr};
 use tokio::runtime::Runtime;
-use tracing::info;
+use tracing::{error, info};
 
 const TOKEN_KEY: &str = "worker.rpc_server.token_file";
 
@@ -54,19 +55,28 @@ impl Listeners {
     }
 
     /// Answers from now on.
-    pub(super) fn serve(self, board: &Board, runtime: &Runtime) -> Result<(), DaemonError> {
+    pub(super) fn serve(self, board: &Board, runtime: &Runtime) {
         let elsewhere = if self.token.is_some() { "everything with the token" } else { "reading only" };
         info!(address = %self.rpc.address, elsewhere, "worker RPC");
-        let service = Service { board: board.clone(), token: self.token };
-        self.rpc.serve(rpc::router(service), runtime).map_err(DaemonError::Runtime)?;
+        let service = Service::new(board.clone(), self.token);
+        serve(self.rpc, rpc::router(service), runtime);
         if let Some(bound) = self.metrics {
             let page = metrics::Page::begin();
             info!(address = %bound.address, "metrics at /metrics");
             runtime.spawn(page.clone().upkeep());
-            bound.serve(metrics::router(page, board.clone()), runtime).map_err(DaemonError::Runtime)?;
+            serve(bound, metrics::router(page, board.clone()), runtime);
         }
-        Ok(())
     }
+}
+
+/// Until the runtime ends.
+fn serve(bound: Bound, routes: Router, runtime: &Runtime) {
+    let address = bound.address;
+    runtime.spawn(async move {
+        if let Err(error) = bound.serve(routes, Limits::WORKER, pending()).await {
+            error!(%address, "nobody is answered here: {error}");
+        }
+    });
 }
 
 /// What would keep the listeners from being taken: problems, and warnings about what may pass.

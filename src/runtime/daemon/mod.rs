@@ -25,6 +25,7 @@ mod served;
 mod service;
 mod stores;
 mod threads;
+mod turns;
 
 pub use check::{Findings, Host, check};
 pub use children::start as start_processors;
@@ -36,6 +37,7 @@ pub use served::{Listening, check_manager, serve_manager};
 
 use super::{
     control::Board,
+    pieces::Fetch,
     proofs,
     sector::Failure,
     store::{Store, StoreError},
@@ -43,7 +45,7 @@ use super::{
 };
 use crate::{
     sys::{process, service::watchdog},
-    worker_config::{Sealing, WorkerConfig},
+    worker_config::{Sealing, SectorManager, WorkerConfig},
 };
 use heartbeat::Heart;
 use hot_reload::HotReload;
@@ -163,9 +165,7 @@ pub fn run(
         .build()
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
-    if let Err(errno) = process::raise_open_files() {
-        warn!("the limit of open files stays as it is, which may be too few for many stores: {}", errno.desc());
-    }
+    more_open_files("for many stores");
     let stores = own_stores(config)?;
     if options.rehearsal.is_none()
         && let Some(pc1) = check::own_pc1(config)?
@@ -173,13 +173,15 @@ pub fn run(
         // A processor does this in its own process.
         proofs::prepare_pc1(&pc1)?;
     }
-    let pool = Arc::new(children::start(&config.processors, config.sector_manager.piece_token.as_deref(), options)?);
+    let SectorManager { piece_token, piece_origins, .. } = config.sector_manager.clone();
+    let fetch = Fetch::new(piece_token, piece_origins);
+    let pool = Arc::new(children::start(&config.processors, fetch, options)?);
     let parts = parts::build(config, options, &runtime, pool.clone())?;
     let seat = |(store, sealing, hot)| Seated { worker: Worker::new(store, sealing, parts.clone()), hot };
     let workers: Vec<_> = stores.into_iter().map(seat).collect();
     let board = board_of(config, &workers);
     let dest = heartbeat::dest(listeners.rpc_address(), parts::own_ip(&config.sector_manager.rpc_client));
-    listeners.serve(&board, &runtime)?;
+    listeners.serve(&board, &runtime);
     let (manager, name, interval) = (parts.manager.clone(), parts.instance.clone(), config.worker.ping_interval.0);
     Heart { manager, name, dest, interval, board: board.clone() }.beat(&runtime);
     let mut service = Service::new(board.clone(), watchdog(), Instant::now());
@@ -190,6 +192,12 @@ pub fn run(
     // Calls in flight are safe to repeat; stages in flight are not journaled as done.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ending)
+}
+
+fn more_open_files(what_for: &str) {
+    if let Err(errno) = process::raise_open_files() {
+        warn!("the limit of open files stays as it is, which may be too few {what_for}: {}", errno.desc());
+    }
 }
 
 fn board_of(config: &WorkerConfig, workers: &[Seated]) -> Board {

@@ -6,6 +6,7 @@
 
 use crate::runtime::{
     manager::embedded::is_rehearsal,
+    pieces::Fetch,
     processor::{
         Perform,
         rehearse::{self, Script},
@@ -32,8 +33,8 @@ impl FromStr for Rehearsal {
 
 impl Rehearsal {
     /// Who carries out the stages that run in the daemon.
-    pub(super) fn performer(&self) -> Arc<Perform> {
-        rehearse::performer(&self.script)
+    pub(super) fn performer(&self, fetch: Fetch) -> Arc<Perform> {
+        rehearse::performer(&self.script, fetch)
     }
 
     /// What our own processors are told.

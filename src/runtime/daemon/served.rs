@@ -7,9 +7,10 @@
 use super::{DaemonError, Findings, StopFlag, parts, stores};
 use crate::{
     runtime::{
+        listen::{self, Bound, Limits},
         manager::{
             embedded::{self, Embedded, EmbeddedOptions},
-            served::{self, access::Access},
+            served,
         },
         proofs::{
             self,
@@ -22,7 +23,6 @@ use crate::{
 };
 use serde::Serialize;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 /// How long a stop waits for calls that were begun.
@@ -123,12 +123,12 @@ pub fn serve_manager(
         .build()
         .map_err(DaemonError::Runtime)?;
     parts::on_signals(&runtime, stop.clone());
+    super::more_open_files("for many connections");
     let manager = Arc::new(runtime.block_on(open(options))?);
-    let failed = |error: io::Error| DaemonError::Manager(format!("listen on {}: {error}", config.served.listen));
-    let listener = runtime.block_on(TcpListener::bind(config.served.listen)).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let listen = config.served.listen;
+    let bound = listen::bind("sector_manager.served.listen", &listen.ip().to_string(), listen.port())?;
     listening(Listening {
-        url: format!("http://{}", reachable(address)),
+        url: format!("http://{}", reachable(bound.address)),
         miner: config.embedded.miner,
         proof_type: config.embedded.proof_type,
         path: config.embedded.path.clone(),
@@ -136,13 +136,13 @@ pub fn serve_manager(
         stores: stores.iter().map(|store| store.name.clone()).collect(),
         changes_from_elsewhere: token.is_some(),
     });
-    let (access, has) = (Arc::new(Access::new(token)), manager.clone());
+    let (access, has) = (Arc::new(served::access(token)), manager.clone());
     let pieces = served::pieces::router(Box::new(move |cid| has.piece(cid)), access.clone());
     let routes = served::router(manager.clone(), access).merge(pieces);
-    let ended = runtime.block_on(until_stopped(listener, routes, stop.clone()));
+    let ended = runtime.block_on(until_stopped(bound, routes, stop.clone()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(manager);
-    ended.map_err(failed)?;
+    ended.map_err(|error| DaemonError::Manager(format!("listen on {listen}: {error}")))?;
     info!("stopped in order");
     Ok(())
 }
@@ -158,14 +158,14 @@ pub(super) async fn open(options: EmbeddedOptions) -> Result<Embedded, DaemonErr
 }
 
 /// Serves until the stop, and then for at most as long as the grace.
-async fn until_stopped(listener: TcpListener, routes: axum::Router, stop: StopFlag) -> io::Result<()> {
+async fn until_stopped(bound: Bound, routes: axum::Router, stop: StopFlag) -> io::Result<()> {
     let asked = stop.clone();
     let wait = async move {
         while !asked.requested() {
             tokio::time::sleep(LOOK).await
         }
     };
-    let mut serving = std::pin::pin!(served::serve(listener, routes, wait));
+    let mut serving = std::pin::pin!(bound.serve(routes, Limits::MANAGER, wait));
     let given_up = async {
         while !stop.requested() {
             tokio::time::sleep(LOOK).await;

@@ -10,6 +10,7 @@
 
 use super::{
     Ending, SectorReport, StopFlag, budget::Budget, hot_reload::HotReload, long_work::LongWork, service::Service,
+    turns::Desk,
 };
 use crate::runtime::{
     control::{Answer, Board, Doing, View, Wish},
@@ -31,8 +32,11 @@ use tracing::{error, info, info_span, warn};
 const REST_MAX: Duration = Duration::from_millis(100);
 /// The first rest while an answer is outstanding; it doubles up to `REST_MAX`.
 const REST_MIN: Duration = Duration::from_millis(1);
-/// The longest rest of a thread that has nothing to do: orders and stops end it, a clock that was set does not.
-const IDLE_MAX: Duration = Duration::from_secs(10);
+/// The longest rest of a thread that has nothing to do. Orders, stops and its turn to ask for a sector end it; a file of its
+/// settings that has changed does not.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// The call whose answer is a sector.
+const ALLOCATE: &str = "Venus.AllocateSector";
 /// So often a stop tries again to journal a result that could not be journaled.
 const STOP_RETRY: Duration = Duration::from_secs(1);
 /// A step takes milliseconds. A thread that is in one for longer hangs on its disk, and the stop goes on without it.
@@ -124,7 +128,7 @@ fn ending(asked: Option<u64>, done: u64, died: usize, stopped: bool, paused: Vec
 
 /// Sectors that are on their way come first: they get their permits before any thread can take a new one.
 fn start(workers: Vec<Seated>, orders: &Orders, board: &Board, news: &Sender<News>) -> Vec<JoinHandle<()>> {
-    let budget = Arc::new(Budget::new(orders.asked));
+    let (budget, desk) = (Arc::new(Budget::new(orders.asked)), Arc::new(Desk::new(board.clone())));
     let mut threads = Vec::new();
     for (index, Seated { worker, hot }) in workers.into_iter().enumerate() {
         let permitted = worker.record().state != State::Empty && budget.take();
@@ -136,6 +140,8 @@ fn start(workers: Vec<Seated>, orders: &Orders, board: &Board, news: &Sender<New
             permitted,
             held: false,
             paused: false,
+            asked: false,
+            desk: desk.clone(),
             stop: orders.stop.clone(),
             grace: orders.grace,
             board: board.clone(),
@@ -159,6 +165,9 @@ struct Thread {
     held: bool,
     /// A failure paused it.
     paused: bool,
+    /// It has asked for a sector, and the answer was not seen yet.
+    asked: bool,
+    desk: Arc<Desk>,
     stop: StopFlag,
     grace: Duration,
     board: Board,
@@ -169,12 +178,14 @@ struct Thread {
 struct TellEnd {
     thread: usize,
     board: Board,
+    desk: Arc<Desk>,
     news: Sender<News>,
 }
 
 impl Drop for TellEnd {
     fn drop(&mut self) {
         let fault = "the thread ended by itself, a fault of this program: restart the daemon";
+        self.desk.leave(self.thread);
         self.board.close(self.thread, thread::panicking().then_some(fault), Instant::now());
         // The collector may be gone when the process is ending.
         let _ = self.news.send(News::Ended(self.thread));
@@ -183,7 +194,8 @@ impl Drop for TellEnd {
 
 impl Thread {
     fn run(mut self) {
-        let _end = TellEnd { thread: self.index, board: self.board.clone(), news: self.news.clone() };
+        let (board, desk) = (self.board.clone(), self.desk.clone());
+        let _end = TellEnd { thread: self.index, board, desk, news: self.news.clone() };
         let _span = info_span!("thread", n = self.index).entered();
         let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
         if self.worker.stage_in_flight().is_some() {
@@ -235,17 +247,28 @@ impl Thread {
         }
     }
 
-    /// One step; `None` where a pause or a stop leaves nothing to do.
+    /// One step; `None` where a pause or a stop leaves nothing to do, or where another asks for a sector.
     fn step(&mut self) -> Option<Step> {
         if self.held || self.stop.requested() {
+            self.desk.leave(self.index);
             return self.worker.settle();
         }
-        if self.worker.between_sectors()
-            && let Some(sealing) = self.hot.look()
-        {
-            self.worker.set_sealing(sealing);
+        if self.worker.between_sectors() {
+            if let Some(sealing) = self.hot.look() {
+                self.worker.set_sealing(sealing);
+            }
+            // One that a failure has paused asks for nothing.
+            if !self.paused && !self.desk.may_ask(self.index, self.worker.sealing()) {
+                return None;
+            }
         }
-        Some(self.worker.step())
+        let step = self.worker.step();
+        let asks = self.worker.busy_with() == Some(ALLOCATE);
+        if self.asked && !asks {
+            self.desk.asked(self.index, self.worker.record().state != State::Empty);
+        }
+        self.asked = asks;
+        Some(step)
     }
 
     fn obey(&mut self) {
@@ -333,6 +356,7 @@ impl Thread {
             return;
         }
         self.paused = true;
+        self.desk.leave(self.index);
         let location = self.worker.location().display().to_string();
         let index = self.index;
         warn!(location, "thread paused; remove the cause, then `damocles-worker worker resume {index}`: {failure}");
@@ -434,6 +458,41 @@ mod tests {
         let (ending, _) = run_on(&bench, &["a", "b"], 1);
         let Ending::AllPaused(paused) = ending else { panic!("{ending:?}") };
         assert!(paused.len() == 1 && paused[0].0.ends_with("/b"), "{paused:?}");
+    }
+
+    /// Runs eight threads until `holds` of what they show, and says how often they asked for a sector.
+    fn asks_until(bench: &Bench, holds: impl Fn(&Board) -> bool + Sync) -> usize {
+        let (workers, board) = seated(bench, &["a", "b", "c", "d", "e", "f", "g", "h"]);
+        let (stop, watched) = (StopFlag::default(), board.clone());
+        let orders = Orders { asked: None, stop: &stop, grace: Duration::ZERO };
+        let mut service = Service::new(board.clone(), None, Instant::now());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !holds(&watched) {
+                    thread::sleep(REST_MIN);
+                }
+                stop.request();
+            });
+            run(workers, &orders, &board, &mut service, &mut |_| {});
+        });
+        bench.asks(ALLOCATE)
+    }
+
+    /// Time stands still in this bench: who has asked once does not ask again.
+    #[test]
+    fn of_threads_without_work_one_asks() {
+        let bench = Bench::new();
+        bench.nothing_to_seal();
+        let all_rest = |board: &Board| board.list(Instant::now()).iter().all(|told| told.view.doing == Doing::Waiting);
+        assert_eq!(asks_until(&bench, |board| all_rest(board) && bench.asks(ALLOCATE) > 0), 1);
+    }
+
+    #[test]
+    fn of_threads_with_work_all_have_it_at_once() {
+        let all_have_one = |board: &Board| board.list(Instant::now()).iter().all(|told| told.view.sector.is_some());
+        let bench = Bench::new();
+        bench.refuse_persisted_files();
+        assert_eq!(asks_until(&bench, all_have_one), 8);
     }
 
     #[test]

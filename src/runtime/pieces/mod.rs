@@ -10,7 +10,7 @@
 
 mod fetch;
 
-pub use fetch::{ENV_TOKEN, Fetch, FetchError};
+pub use fetch::{Fetch, FetchError};
 
 use super::stage::PieceFile;
 use crate::units::PieceCid;

@@ -83,10 +83,10 @@ impl FromStr for Script {
     }
 }
 
-/// Who carries out the tasks of a rehearsal.
-pub fn performer(script: &Script) -> Arc<Perform> {
-    let stage =
-        Stagehand { script: script.clone(), begun: AtomicU64::new(0), held: Mutex::default(), more: Condvar::new() };
+/// Who carries out the tasks of a rehearsal; pieces of deals are real ones.
+pub fn performer(script: &Script, fetch: Fetch) -> Arc<Perform> {
+    let script = script.clone();
+    let stage = Stagehand { script, fetch, begun: AtomicU64::new(0), held: Mutex::default(), more: Condvar::new() };
     Arc::new(move |task| stage.perform(task))
 }
 
@@ -112,6 +112,7 @@ pub fn stay() -> ! {
 
 struct Stagehand {
     script: Script,
+    fetch: Fetch,
     begun: AtomicU64,
     held: Mutex<Held>,
     more: Condvar,
@@ -139,7 +140,7 @@ impl Stagehand {
         if self.script.wrong {
             return Ok(if task.stage() == Stage::C2 { Output::TreeD } else { Output::C2(C2Output { proof: vec![1] }) });
         }
-        pretend(&task).map_err(|error| Flaw { reason: error.to_string(), permanent: false })
+        pretend(&task, &self.fetch).map_err(|error| Flaw { reason: error.to_string(), permanent: false })
     }
 
     /// The same task takes the same time in every run.
@@ -167,12 +168,11 @@ impl Stagehand {
 }
 
 /// Files and answers that look like the stage's.
-fn pretend(task: &Task) -> io::Result<Output> {
+fn pretend(task: &Task, fetch: &Fetch) -> io::Result<Output> {
     Ok(match task {
         // The daemon compares the pieces of deals with what was asked for.
         Task::AddPieces(task) if !task.pieces.is_empty() => {
-            let fetch = Fetch::from_vars(|name| std::env::var(name).ok());
-            Output::AddPieces(proofs::add_pieces(task, &fetch).map_err(io::Error::other)?)
+            Output::AddPieces(proofs::add_pieces(task, fetch).map_err(io::Error::other)?)
         }
         Task::AddPieces(task) => Output::AddPieces(add_pieces(task)?),
         Task::TreeD(task) => tree_d(task)?,
@@ -295,7 +295,7 @@ mod tests {
             ),
             (Stage::C2, format!(r#"{{"c1out":{{}},"prover_id":{zeros},"sector_id":1,"miner_id":1}}"#)),
         ];
-        let perform = performer(&Script::default());
+        let perform = performer(&Script::default(), Fetch::default());
         for (stage, json) in tasks {
             let task = protocol::task(stage, &Opaque::from_json(json).unwrap()).unwrap();
             let result = perform(task).map_err(|flaw| flaw.reason);

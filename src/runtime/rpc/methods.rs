@@ -1,7 +1,11 @@
 //! What each method does. One table; who may call it is asked here and nowhere else.
 
-use super::{access::Caller, jsonrpc::Error, serve::Service, wire};
-use crate::runtime::{control::Wish, sector::State};
+use super::{serve::Service, wire};
+use crate::runtime::{
+    control::Wish,
+    listen::{access::Caller, jsonrpc::Error},
+    sector::State,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -46,13 +50,10 @@ pub(super) async fn call(service: &Service, caller: Caller, method: &str, params
 }
 
 fn may_change(service: &Service, caller: Caller, method: &str) -> Result<(), Error> {
-    match caller.refusal(service.token.is_some()) {
-        None => Ok(()),
-        Some(why) => {
-            warn!(method, "refused: {why}");
-            Err(Error::refused(why))
-        }
-    }
+    service.access.may_change(caller).map_err(|why| {
+        warn!(method, "refused: {why}");
+        Error::no_access(why)
+    })
 }
 
 fn nothing(params: &[Value]) -> Result<(), Error> {

@@ -1,22 +1,22 @@
 //! The HTTP around the RPC: one route, small bodies, and nothing for browsers.
 
-use super::{
-    access,
-    jsonrpc::{self, Body, Request, Response},
-    methods,
-};
+use super::methods;
 use crate::{
     runtime::{
         control::Board,
-        listen::{Peer, is_passed_on},
+        listen::{
+            Peer,
+            access::{Access, Caller, Server},
+            hear::{hear, json},
+            jsonrpc::{self, Body, Refused, Request},
+        },
         metrics,
     },
     sys::token::Token,
 };
 use axum::{
     Router,
-    body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, State},
+    extract::{ConnectInfo, State},
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
     routing::post,
@@ -27,52 +27,60 @@ use std::sync::Arc;
 /// No call is as long.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
+const SERVER: Server = Server { name: "worker", token_key: "worker.rpc_server.token_file" };
+
 /// What the methods work on.
 #[derive(Debug)]
 pub struct Service {
     pub board: Board,
-    /// What callers from other hosts send to change something; none: they may not.
-    pub token: Option<Token>,
+    pub(super) access: Access,
+}
+
+impl Service {
+    /// Callers from other hosts send `token` to change something; none: they may not.
+    pub fn new(board: Board, token: Option<Token>) -> Self {
+        Self { board, access: Access::new(SERVER, token) }
+    }
 }
 
 /// The routes of the RPC. The listener must tell each caller's address.
 pub fn router(service: Service) -> Router {
-    Router::new().route("/", post(answer)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(Arc::new(service))
+    Router::new().route("/", post(answer)).with_state(Arc::new(service))
 }
 
 async fn answer(
     State(service): State<Arc<Service>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
-    body: Bytes,
+    body: axum::body::Body,
 ) -> axum::response::Response {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     // A page in somebody's browser on this host would count as this host: browsers say where a page is from, and cannot
     // send this type to a stranger unasked. Programs do neither.
     if headers.contains_key(header::ORIGIN) {
         return (StatusCode::FORBIDDEN, "this is no address for web pages\n").into_response();
     }
-    if !text(header::CONTENT_TYPE).is_some_and(is_json) {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(is_json) {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json\n").into_response();
     }
-    let caller = access::caller(peer.ip(), is_passed_on(&headers), text(header::AUTHORIZATION), service.token.as_ref());
-    let json = match jsonrpc::read(&body) {
-        Body::One(request) => respond(&service, caller, request).await.map(|one| serde_json::to_string(&one)),
+    let (caller, body) = match hear(&service.access, peer, &headers, body, BODY_BYTES_MAX).await {
+        Ok(heard) => heard,
+        Err(unheard) => return unheard,
+    };
+    let answered = match jsonrpc::read(&body) {
+        Body::One(request) => respond(&service, caller, request).await,
         Body::Batch(requests) => {
-            let mut responses = Vec::new();
+            let mut answers = Vec::new();
             for request in requests {
-                responses.extend(respond(&service, caller, request).await);
+                answers.extend(respond(&service, caller, request).await);
             }
-            (!responses.is_empty()).then(|| serde_json::to_string(&responses))
+            (!answers.is_empty()).then(|| format!("[{}]", answers.join(",")))
         }
     };
-    match json {
+    match answered {
         // Notifications alone: nothing to say.
         None => StatusCode::OK.into_response(),
-        Some(json) => {
-            let json = json.expect("responses are plain data");
-            ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], json).into_response()
-        }
+        Some(answer) => json(StatusCode::OK, answer),
     }
 }
 
@@ -81,14 +89,17 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// `None` for a notification.
-async fn respond(service: &Service, caller: access::Caller, request: Result<Request, Response>) -> Option<Response> {
-    let Request { id, method, params } = match request {
+async fn respond(service: &Service, caller: Caller, request: Result<Request, Refused>) -> Option<String> {
+    let request = match request {
         Ok(request) => request,
-        Err(response) => return Some(response),
+        Err(refused) => return Some(refused.body()),
     };
-    let result = methods::call(service, caller, &method, &params).await;
-    metrics::rpc_call(&method, result.is_ok());
-    id.map(|id: Value| Response::new(id, result))
+    let result = match request.params::<Vec<Value>>() {
+        Ok(params) => methods::call(service, caller, &request.method, &params).await,
+        Err(error) => Err(error),
+    };
+    metrics::rpc_call(&request.method, result.is_ok());
+    (!request.id.is_notification()).then(|| jsonrpc::answer(&request.id, result.as_ref()))
 }
 
 #[cfg(test)]
@@ -97,9 +108,28 @@ mod tests {
     use crate::runtime::control::Wish;
     use axum::extract::connect_info::MockConnectInfo;
     use serde_json::json;
-    use std::{thread, time::Instant};
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+        thread,
+        time::Instant,
+    };
 
     const TOKEN: &str = "0123456789abcdef0123";
+
+    /// A body whose first byte never comes.
+    struct Never;
+
+    impl http_body::Body for Never {
+        type Data = axum::body::Bytes;
+        type Error = std::io::Error;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
 
     /// Serves two threads to a caller whose address is `peer`; the first thread says yes to every order.
     async fn served(peer: &str, token: Option<&str>) -> String {
@@ -114,7 +144,7 @@ mod tests {
                 }
             }
         });
-        let service = Service { board, token: token.map(|text| Token::parse(text).unwrap()) };
+        let service = Service::new(board, token.map(|text| Token::parse(text).unwrap()));
         let peer = Peer(peer.parse().unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -157,15 +187,44 @@ mod tests {
             assert!(ask(url, None, "VenusWorker.WorkerList", json!([])).await["result"].is_array());
             assert!(ask(url, None, "VenusWorker.WorkerVersion", json!([])).await["result"].is_string());
             for (method, params) in &changing {
-                for bearer in [None, Some("0123456789abcdef0124")] {
-                    let answer = ask(url, bearer, method, params.clone()).await;
-                    assert_eq!(answer["error"]["code"], -32000, "{method}: {answer}");
-                }
+                let answer = ask(url, None, method, params.clone()).await;
+                assert_eq!(answer["error"]["code"], -32001, "{method}: {answer}");
             }
         }
         assert_eq!(ask(&with, Some(TOKEN), "VenusWorker.WorkerPause", json!([0])).await["result"], true);
         let refused = ask(&without, Some(TOKEN), "VenusWorker.WorkerPause", json!([0])).await;
         assert!(refused["error"]["message"].as_str().unwrap().contains("reading calls only"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_token_is_refused_before_the_body_is_there_and_wherever_it_comes_from() {
+        for peer in ["127.0.0.1:4711", "192.0.2.7:4711"] {
+            let url = served(peer, Some(TOKEN)).await;
+            for method in ["VenusWorker.WorkerList", "VenusWorker.WorkerPause"] {
+                let answer = ask(&url, Some("0123456789abcdef0124"), method, json!([])).await;
+                assert_eq!(answer["error"]["code"], -32001, "{method}: {answer}");
+                assert!(answer["error"]["message"].as_str().unwrap().contains("not this worker's"), "{answer}");
+            }
+            // Of this body nothing ever comes.
+            let never = reqwest::Body::wrap(Never);
+            let post = reqwest::Client::new().post(&url).body(never).header("Content-Type", "application/json");
+            assert_eq!(post.bearer_auth("0123456789abcdef0124").send().await.unwrap().status(), 401);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_strangers_long_body_is_not_read() {
+        let long = json!({"jsonrpc": "2.0", "id": 1, "method": "VenusWorker.WorkerList", "x": " ".repeat(20 << 10)});
+        for (peer, token, status) in
+            [("127.0.0.1:4711", None, 200), ("192.0.2.7:4711", None, 401), ("192.0.2.7:4711", Some(TOKEN), 200)]
+        {
+            let url = served(peer, Some(TOKEN)).await;
+            let mut post = reqwest::Client::new().post(&url).json(&long);
+            if let Some(token) = token {
+                post = post.bearer_auth(token);
+            }
+            assert_eq!(post.send().await.unwrap().status(), status, "{peer} {token:?}");
+        }
     }
 
     #[tokio::test]

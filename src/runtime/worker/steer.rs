@@ -57,6 +57,11 @@ impl Worker {
         Some(self.step())
     }
 
+    /// The settings that hold.
+    pub fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
     /// Other settings, from the next sector on.
     ///
     /// # Panics

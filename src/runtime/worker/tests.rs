@@ -236,7 +236,17 @@ impl Bench {
 
     /// The manager finds no sector's files sound: its thread pauses.
     pub(crate) fn refuse_persisted_files(&self) {
-        self.script("Venus.SubmitPersistedEx", vec![Ok(Answer::SubmitPersistedEx(false)); 10]);
+        self.script("Venus.SubmitPersistedEx", vec![Ok(Answer::SubmitPersistedEx(false)); 1000]);
+    }
+
+    /// The manager has no sector for anybody.
+    pub(crate) fn nothing_to_seal(&self) {
+        self.script("Venus.AllocateSector", vec![Ok(Answer::AllocateSector(None)); 1000]);
+    }
+
+    /// How often the manager was asked this.
+    pub(crate) fn asks(&self, method: &str) -> usize {
+        self.manager.calls.lock().unwrap().iter().filter(|call| call.method() == method).count()
     }
 
     /// Which slots were given back unused.

@@ -18,7 +18,7 @@ const EMBEDDED: &str = "embedded";
 
 pub(super) fn sector_manager(raw: &raw::SectorManager, log: &mut Log) -> Option<SectorManager> {
     let headers = headers(&raw.headers, log);
-    let piece_token = piece_token(raw, log);
+    let (piece_token, piece_origins) = (piece_token(raw, log), piece_origins(raw, log));
     let Some(addr) = &raw.addr else {
         if !raw.has_addr {
             let place = Place { path: "sector_manager.rpc_client.addr".to_owned(), line: raw.place.line };
@@ -41,7 +41,7 @@ pub(super) fn sector_manager(raw: &raw::SectorManager, log: &mut Log) -> Option<
         }
         RpcClient::Remote(RemoteManager { addr: addr.value.0.clone(), url: url(addr, log)?, headers })
     };
-    Some(SectorManager { rpc_client, piece_token })
+    Some(SectorManager { rpc_client, piece_token, piece_origins })
 }
 
 /// What a served manager is told. Everything has a default but the stores, and those may come from the command line.
@@ -144,4 +144,25 @@ fn piece_token(raw: &raw::SectorManager, log: &mut Log) -> Option<String> {
         log.problem(&token.place, "a token that is empty or cannot be sent", accepted);
     }
     Some(token.value.0.clone())
+}
+
+/// An origin is a URL that ends with its host or its port.
+fn piece_origins(raw: &raw::SectorManager, log: &mut Log) -> Vec<String> {
+    let mut origins = Vec::new();
+    for origin in raw.piece_origins.iter().flat_map(|list| &list.value) {
+        let text = &origin.value.0;
+        let is_one = |url: &str| url.starts_with("http") && url.eq_ignore_ascii_case(text.trim_end_matches('/'));
+        match addr::manager_url(text) {
+            Ok(understood) if is_one(&understood.url) && understood.url.matches('/').count() == 2 => {
+                origins.push(understood.url);
+            }
+            _ => {
+                let found = format!("found {}, which is not an origin", quoted(&secret::address(text)));
+                let accepted =
+                    "accepted: a scheme, a host and perhaps a port, such as \"https://market.example:41235\"";
+                log.problem(&origin.place, found, accepted);
+            }
+        }
+    }
+    origins
 }

@@ -108,6 +108,8 @@ impl Remote {
             .default_headers(header_map(headers)?)
             .connect_timeout(timeouts.connect)
             .timeout(timeouts.answer)
+            // Before a manager gives an idle connection up, ours after 20 s: a call is not lost to one that is about to end.
+            .pool_idle_timeout(Duration::from_secs(15))
             // A redirect would carry the headers to a place that nobody configured.
             .redirect(Policy::none())
             // As the field's workers: the manager is asked directly, whatever the environment's proxies are.

@@ -3,8 +3,10 @@
 //! Only what the manager offers as a deal is served, whatever else lies in its folder. A file is streamed and never in
 //! memory as a whole; one that has become shorter meanwhile cuts its answer off, which the worker notices.
 
-use super::{access::Access, caller};
-use crate::units::PieceCid;
+use crate::{
+    runtime::listen::{Peer, access::Access, hear},
+    units::PieceCid,
+};
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
@@ -16,7 +18,6 @@ use axum::{
 use http_body::{Frame, SizeHint};
 use std::{
     io,
-    net::SocketAddr,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
@@ -47,14 +48,25 @@ pub fn router(find: Find, access: Arc<Access>) -> Router {
     Router::new().route("/piecestore/{cid}", get(piece)).with_state(Arc::new(offered))
 }
 
+/// Whether a caller may have the data of deals. Without a token of ours anybody may, as with the field's managers.
+fn may_fetch(access: &Access, from: Peer, headers: &HeaderMap) -> Result<(), String> {
+    let caller = hear::caller(access, from, headers)?;
+    if !access.has_token() {
+        return Ok(());
+    }
+    access
+        .may_change(caller)
+        .map_err(|_| "pieces need the manager's token: workers send it as sector_manager.piece_token".to_owned())
+}
+
 async fn piece(
     State(offered): State<Arc<Offered>>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(from): ConnectInfo<Peer>,
     headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Response {
-    if let Err(why) = offered.access.may_fetch(caller(from, &headers)) {
-        tracing::warn!(%from, why, "a piece was refused");
+    if let Err(why) = may_fetch(&offered.access, from, &headers) {
+        tracing::warn!(from = %from.0, why, "a piece was refused");
         return (StatusCode::UNAUTHORIZED, why).into_response();
     }
     let Ok(cid) = name.strip_suffix(".car").unwrap_or(&name).parse::<PieceCid>() else {
@@ -68,7 +80,7 @@ async fn piece(
     };
     match open(&path).await {
         Ok((file, left)) => {
-            tracing::info!(%from, %cid, bytes = left, "a piece is sent");
+            tracing::info!(from = %from.0, %cid, bytes = left, "a piece is sent");
             let body = FileBody { file, left, block: vec![0; BLOCK_BYTES], _room: room };
             ([(header::CONTENT_TYPE, "application/octet-stream")], Body::new(body)).into_response()
         }
@@ -121,24 +133,34 @@ impl HttpBody for FileBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{runtime::pieces::Fetch, sys::token::Token};
-    use std::io::Read;
+    use crate::{
+        runtime::{
+            listen::{self, Limits},
+            pieces::Fetch,
+        },
+        sys::token::Token,
+    };
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+        time::Duration,
+    };
 
     const CID: PieceCid = PieceCid([7; 32]);
 
     /// A manager that has one piece, until the runtime goes.
-    fn serving(token: Option<&str>, file: PathBuf) -> (tokio::runtime::Runtime, String) {
+    fn serving(token: Option<&str>, file: PathBuf, limits: Limits) -> (tokio::runtime::Runtime, String) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let access = Access::new(token.map(|token| Token::parse(token).unwrap()));
+        let access = crate::runtime::manager::served::access(token.map(|token| Token::parse(token).unwrap()));
         let routes = router(Box::new(move |cid| (cid == CID).then(|| file.clone())), Arc::new(access));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let base = format!("http://{}/piecestore", listener.local_addr().unwrap());
-        runtime.spawn(crate::runtime::manager::served::serve(listener, routes, std::future::pending()));
+        let bound = listen::bind("x", "127.0.0.1", 0).unwrap();
+        let base = format!("http://{}/piecestore", bound.address);
+        runtime.spawn(bound.serve(routes, limits, std::future::pending()));
         (runtime, base)
     }
 
     fn refused(url: &str, token: Option<&str>) -> String {
-        Fetch::new(token.map(str::to_owned)).open(url, 1).err().expect("it is refused").what
+        Fetch::new(token.map(str::to_owned), Vec::new()).open(url, 1).err().expect("it is refused").what
     }
 
     #[test]
@@ -147,11 +169,11 @@ mod tests {
         let file = folder.path().join("piece");
         let bytes: Vec<u8> = (0..3 * BLOCK_BYTES + 5).map(|i| (i >> 7) as u8).collect();
         std::fs::write(&file, &bytes).unwrap();
-        let (_manager, base) = serving(None, file.clone());
+        let (_manager, base) = serving(None, file.clone(), Limits::MANAGER);
         for name in [CID.to_string(), format!("{CID}.car")] {
             let mut got = Vec::new();
             // A worker may send a token that this manager never asked for.
-            let fetch = Fetch::new(Some("whatever".into()));
+            let fetch = Fetch::new(Some("whatever".into()), Vec::new());
             fetch.open(&format!("{base}/{name}"), bytes.len() as u64).unwrap().read_to_end(&mut got).unwrap();
             assert!(got == bytes);
         }
@@ -167,13 +189,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("piece");
         std::fs::write(&file, "data").unwrap();
-        let (runtime, base) = serving(Some("the-very-right-one"), file);
+        let (runtime, base) = serving(Some("the-very-right-one"), file, Limits::MANAGER);
         let url = format!("{base}/{CID}");
-        assert!(Fetch::new(Some("the-very-right-one".into())).open(&url, 4).is_ok());
+        assert!(Fetch::new(Some("the-very-right-one".into()), Vec::new()).open(&url, 4).is_ok());
         let wrong = refused(&url, Some("another-one"));
         assert!(wrong.contains("401") && !wrong.contains("another-one"), "{wrong}");
         // As a proxy would pass it on: from another host, without a token.
         let asked = reqwest::Client::new().get(&url).header("X-Forwarded-For", "10.0.0.9").send();
         assert_eq!(runtime.block_on(asked).unwrap().status(), 401);
+    }
+    /// Without an end of its own, were a reader that does not read waited for.
+    #[test]
+    fn readers_that_do_not_read_leave_their_places_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("piece");
+        // More than the buffers of a connection hold.
+        std::fs::File::create(&file).unwrap().set_len(256 << 20).unwrap();
+        let limits = Limits { pace_within: Duration::from_millis(200), ..Limits::MANAGER };
+        let (_manager, base) = serving(None, file, limits);
+        let address = base.strip_prefix("http://").unwrap().strip_suffix("/piecestore").unwrap();
+        let silent: Vec<_> = (0..PIECES_AT_ONCE_MAX)
+            .map(|_| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                write!(stream, "GET /piecestore/{CID} HTTP/1.1\r\nhost: m\r\n\r\n").unwrap();
+                stream
+            })
+            .collect();
+        // They are being sent to when their heads are there.
+        silent.iter().for_each(|stream| assert_eq!(stream.peek(&mut [0]).unwrap(), 1));
+        while Fetch::default().open(&format!("{base}/{CID}"), 1).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(silent);
     }
 }

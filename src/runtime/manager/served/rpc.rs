@@ -1,29 +1,19 @@
-//! JSON-RPC 2.0 bodies from the manager's side: calls out of requests, answers into bodies. Pure.
+//! A manager's calls out of JSON-RPC requests, and its answers into bodies. Pure.
 //!
 //! ```text
-//! body ─► request ─┬─► Asked { id, call } ─► answered (a result)
-//!                  └─► Refused ───────────► refused  (an error with its code)
+//! body ─► listen::jsonrpc ─► Request ─┬─► Asked { id, call } ─► answered (a result, or the manager's error)
+//!                                     └─► Refused (an error with its code)
 //! ```
-//!
-//! What is refused here was not begun. An id is given back as it was written.
 
 use crate::{
-    runtime::manager::{Answer, Call, ManagerError},
+    runtime::{
+        listen::jsonrpc::{self, Body, Error, INVALID_REQUEST, Id, Refused, Request},
+        manager::{Answer, Call, ManagerError},
+    },
     units::SealProof,
 };
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use serde_json::{error::Category, value::RawValue};
+use serde::{Serialize, de::DeserializeOwned};
 
-/// The body is not JSON.
-const PARSE_ERROR: i64 = -32_700;
-/// The body is JSON and no request.
-const INVALID_REQUEST: i64 = -32_600;
-/// Nobody here knows the method.
-const METHOD_NOT_FOUND: i64 = -32_601;
-/// The params are not the method's.
-const INVALID_PARAMS: i64 = -32_602;
-/// The caller may not ask this without the token.
-const NO_ACCESS: i64 = -32_001;
 /// The field's code for a sector that the manager does not know.
 const SECTOR_NOT_FOUND: i64 = 11_001;
 
@@ -34,64 +24,28 @@ pub struct Asked {
     pub call: Call,
 }
 
-/// A request's id as it was written, or `None` of a notification, which is carried out and not answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Id(Option<String>);
-
-/// A request that is not carried out, and the error that says why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    id: Id,
-    code: i64,
-    message: String,
+/// For a caller that needs the token.
+pub fn no_access(asked: &Asked, reason: &str) -> Refused {
+    Refused { id: asked.id.clone(), error: Error::no_access(format!("{}: {reason}", asked.call.method())) }
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default, deserialize_with = "as_written")]
-    jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "as_written")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "as_written")]
-    method: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "as_written")]
-    params: Option<&'a RawValue>,
-}
-
-/// A null that is there is told from a key that is not.
-fn as_written<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-impl Id {
-    /// Whether nobody waits for an answer.
-    pub fn is_notification(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn text(&self) -> &str {
-        self.0.as_deref().unwrap_or("null")
-    }
-}
-
-impl Refused {
-    fn new(id: &Id, code: i64, message: impl Into<String>) -> Self {
-        Self { id: id.clone(), code, message: message.into() }
-    }
-
-    /// For a body that could not be read to its end.
-    pub fn unread(reason: &str) -> Self {
-        Self::new(&Id(None), INVALID_REQUEST, reason)
-    }
-
-    /// For a caller that needs the token.
-    pub fn no_access(asked: &Asked, reason: &str) -> Self {
-        Self::new(&asked.id, NO_ACCESS, format!("{}: {reason}", asked.call.method()))
-    }
-
-    /// The body that says so.
-    pub fn body(&self) -> String {
-        error(&self.id, self.code, &self.message)
+/// Whether a call may change what the manager knows. One that hands something out does.
+pub fn changes(call: &Call) -> bool {
+    match call {
+        Call::StoreBasicInfo { .. } | Call::PollPreCommitState(_) | Call::WaitSeed(..) | Call::PollProofState(_) => {
+            false
+        }
+        Call::AllocateSector(_)
+        | Call::AcquireDeals(..)
+        | Call::AssignTicket(_)
+        | Call::SubmitPreCommit { .. }
+        | Call::StoreReserveSpace { .. }
+        | Call::SubmitPersistedEx { .. }
+        | Call::SubmitProof { .. }
+        | Call::ReportState(..)
+        | Call::ReportFinalized(_)
+        | Call::ReportAborted { .. }
+        | Call::WorkerPing(_) => true,
     }
 }
 
@@ -100,87 +54,53 @@ impl Refused {
 /// # Errors
 /// Why it cannot be carried out, with the code that the answer bears.
 pub fn request(body: &[u8]) -> Result<Asked, Refused> {
-    let nobody = Id(None);
-    let json: &RawValue = serde_json::from_slice(body)
-        .map_err(|error| Refused::new(&nobody, PARSE_ERROR, format!("the body is not JSON: {error}")))?;
-    let invalid = |id: &Id, what: &str| Refused::new(id, INVALID_REQUEST, what);
-    match json.get().as_bytes().first() {
-        Some(b'{') => {}
-        Some(b'[') => return Err(invalid(&nobody, "batches are not answered here: send one request at a time")),
-        _ => return Err(invalid(&nobody, "a request is an object")),
+    let request = match jsonrpc::read(body) {
+        Body::One(request) => request?,
+        Body::Batch(_) => {
+            let why = "batches are not answered here: send one request at a time";
+            return Err(Refused::nobodys(INVALID_REQUEST, why));
+        }
+    };
+    match call(&request) {
+        Ok(call) => Ok(Asked { id: request.id, call }),
+        Err(error) => Err(Refused { id: request.id, error }),
     }
-    let envelope: Envelope = serde_json::from_str(json.get()).map_err(|error| match error.classify() {
-        Category::Data => invalid(&nobody, &format!("not a request: {error}")),
-        _ => Refused::new(&nobody, PARSE_ERROR, format!("the body is not JSON: {error}")),
-    })?;
-    let id = id(envelope.id).ok_or_else(|| invalid(&nobody, "an id is a text, a number or null"))?;
-    if envelope.jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
-        return Err(invalid(&id, "jsonrpc is not \"2.0\""));
-    }
-    let method: String = envelope
-        .method
-        .and_then(|method| serde_json::from_str(method.get()).ok())
-        .ok_or_else(|| invalid(&id, "method is not a text"))?;
-    let params = envelope.params.map_or("[]", RawValue::get);
-    call(&method, params).map(|call| Asked { id: id.clone(), call }).map_err(|wrong| match wrong {
-        Wrong::Method => Refused::new(&id, METHOD_NOT_FOUND, format!("method {} is not served here", excerpt(&method))),
-        Wrong::Params(why) => Refused::new(&id, INVALID_PARAMS, format!("params of {method}: {why}")),
-    })
 }
 
-/// `None`: what stands there can be no id.
-fn id(written: Option<&RawValue>) -> Option<Id> {
-    let Some(text) = written.map(RawValue::get) else { return Some(Id(None)) };
-    let may_be = text.starts_with(['"', '-']) || text.starts_with(|c: char| c.is_ascii_digit()) || text == "null";
-    may_be.then(|| Id(Some(text.to_owned())))
-}
-
-/// As much of a stranger's word as an answer repeats.
-fn excerpt(word: &str) -> String {
-    let short: String = word.chars().take(80).collect();
-    format!("{short:?}")
-}
-
-enum Wrong {
-    Method,
-    Params(String),
-}
-
-fn call(method: &str, params: &str) -> Result<Call, Wrong> {
-    Ok(match method {
-        "Venus.StoreBasicInfo" => read(params, |(instance,)| Call::StoreBasicInfo { instance })?,
-        "Venus.AllocateSector" => read(params, |(spec,)| Call::AllocateSector(spec))?,
-        "Venus.AcquireDeals" => read(params, |(sector, spec)| Call::AcquireDeals(sector, spec))?,
-        "Venus.AssignTicket" => read(params, |(sector,)| Call::AssignTicket(sector))?,
-        "Venus.SubmitPreCommit" => read(params, |(sector, info, reset)| Call::SubmitPreCommit { sector, info, reset })?,
-        "Venus.PollPreCommitState" => read(params, |(sector,)| Call::PollPreCommitState(sector))?,
+fn call(request: &Request) -> Result<Call, Error> {
+    Ok(match request.method.as_str() {
+        "Venus.StoreBasicInfo" => read(request, |(instance,)| Call::StoreBasicInfo { instance })?,
+        "Venus.AllocateSector" => read(request, |(spec,)| Call::AllocateSector(spec))?,
+        "Venus.AcquireDeals" => read(request, |(sector, spec)| Call::AcquireDeals(sector, spec))?,
+        "Venus.AssignTicket" => read(request, |(sector,)| Call::AssignTicket(sector))?,
+        "Venus.SubmitPreCommit" => {
+            read(request, |(sector, info, reset)| Call::SubmitPreCommit { sector, info, reset })?
+        }
+        "Venus.PollPreCommitState" => read(request, |(sector,)| Call::PollPreCommitState(sector))?,
         "Venus.StoreReserveSpace" => {
-            read(params, |(sector, size, candidates)| Call::StoreReserveSpace { sector, size, candidates })?
+            read(request, |(sector, size, candidates)| Call::StoreReserveSpace { sector, size, candidates })?
         }
         "Venus.SubmitPersistedEx" => {
-            read(params, |(sector, instance, is_upgrade)| Call::SubmitPersistedEx { sector, instance, is_upgrade })?
+            read(request, |(sector, instance, is_upgrade)| Call::SubmitPersistedEx { sector, instance, is_upgrade })?
         }
         "Venus.WaitSeed" => {
-            let (sector, number): (_, i64) = read(params, |both| both)?;
-            let unknown = || Wrong::Params(format!("{number} is not a registered seal proof"));
+            let (sector, number): (_, i64) = read(request, |both| both)?;
+            let unknown = || Error::invalid_params(format!("{number} is not a registered seal proof"));
             Call::WaitSeed(sector, SealProof::from_number(number).ok_or_else(unknown)?)
         }
-        "Venus.SubmitProof" => read(params, |(sector, proof, reset)| Call::SubmitProof { sector, proof, reset })?,
-        "Venus.PollProofState" => read(params, |(sector,)| Call::PollProofState(sector))?,
-        "Venus.ReportState" => read(params, |(sector, report)| Call::ReportState(sector, report))?,
-        "Venus.ReportFinalized" => read(params, |(sector,)| Call::ReportFinalized(sector))?,
-        "Venus.ReportAborted" => read(params, |(sector, reason)| Call::ReportAborted { sector, reason })?,
-        "Venus.WorkerPing" => read(params, |(worker,)| Call::WorkerPing(worker))?,
-        _ => return Err(Wrong::Method),
+        "Venus.SubmitProof" => read(request, |(sector, proof, reset)| Call::SubmitProof { sector, proof, reset })?,
+        "Venus.PollProofState" => read(request, |(sector,)| Call::PollProofState(sector))?,
+        "Venus.ReportState" => read(request, |(sector, report)| Call::ReportState(sector, report))?,
+        "Venus.ReportFinalized" => read(request, |(sector,)| Call::ReportFinalized(sector))?,
+        "Venus.ReportAborted" => read(request, |(sector, reason)| Call::ReportAborted { sector, reason })?,
+        "Venus.WorkerPing" => read(request, |(worker,)| Call::WorkerPing(worker))?,
+        other => return Err(Error::method_not_found(other)),
     })
 }
 
 /// Positional params are a tuple: their number is the method's.
-fn read<T: DeserializeOwned, C>(params: &str, make: impl FnOnce(T) -> C) -> Result<C, Wrong> {
-    if !params.starts_with('[') {
-        return Err(Wrong::Params("they are positional: an array".into()));
-    }
-    serde_json::from_str(params).map(make).map_err(|error| Wrong::Params(error.to_string()))
+fn read<T: DeserializeOwned, C>(request: &Request, make: impl FnOnce(T) -> C) -> Result<C, Error> {
+    request.params().map(make)
 }
 
 /// The body that answers a request, or `None`: the manager cannot answer now, which no JSON-RPC error says. A worker asks
@@ -188,34 +108,32 @@ fn read<T: DeserializeOwned, C>(params: &str, make: impl FnOnce(T) -> C) -> Resu
 pub fn answered(id: &Id, answer: &Result<Answer, ManagerError>) -> Option<String> {
     match answer {
         Ok(answer) => Some(result(id, answer)),
-        Err(ManagerError::SectorNotFound { message, .. }) => Some(error(id, SECTOR_NOT_FOUND, message)),
-        Err(ManagerError::Refused { code, message, .. }) => Some(error(id, *code, message)),
+        Err(ManagerError::SectorNotFound { message, .. }) => Some(failed(id, SECTOR_NOT_FOUND, message)),
+        Err(ManagerError::Refused { code, message, .. }) => Some(failed(id, *code, message)),
         Err(ManagerError::Unreachable { .. }) => None,
     }
 }
 
 fn result(id: &Id, answer: &Answer) -> String {
-    fn text<T: Serialize>(value: T) -> String {
-        serde_json::to_string(&value).expect("the wire's types are plain data with text keys")
+    fn text<T: Serialize>(id: &Id, value: T) -> String {
+        jsonrpc::answer(id, Ok(value))
     }
-    let result = match answer {
-        Answer::StoreBasicInfo(store) | Answer::StoreReserveSpace(store) => text(store),
-        Answer::AllocateSector(sector) => text(sector),
-        Answer::AcquireDeals(pieces) => text(pieces),
-        Answer::AssignTicket(ticket) => text(ticket),
-        Answer::SubmitPreCommit(resp) | Answer::SubmitProof(resp) => text(resp),
-        Answer::PollPreCommitState(resp) | Answer::PollProofState(resp) => text(resp),
-        Answer::SubmitPersistedEx(complete) => text(complete),
-        Answer::WaitSeed(resp) => text(resp),
-        Answer::ReportState(state) => text(state),
-        Answer::Done => "null".into(),
-    };
-    format!(r#"{{"jsonrpc":"2.0","result":{result},"id":{}}}"#, id.text())
+    match answer {
+        Answer::StoreBasicInfo(store) | Answer::StoreReserveSpace(store) => text(id, store),
+        Answer::AllocateSector(sector) => text(id, sector),
+        Answer::AcquireDeals(pieces) => text(id, pieces),
+        Answer::AssignTicket(ticket) => text(id, ticket),
+        Answer::SubmitPreCommit(resp) | Answer::SubmitProof(resp) => text(id, resp),
+        Answer::PollPreCommitState(resp) | Answer::PollProofState(resp) => text(id, resp),
+        Answer::SubmitPersistedEx(complete) => text(id, complete),
+        Answer::WaitSeed(resp) => text(id, resp),
+        Answer::ReportState(state) => text(id, state),
+        Answer::Done => text(id, ()),
+    }
 }
 
-fn error(id: &Id, code: i64, message: &str) -> String {
-    let error = serde_json::json!({ "code": code, "message": message });
-    format!(r#"{{"jsonrpc":"2.0","error":{error},"id":{}}}"#, id.text())
+fn failed(id: &Id, code: i64, message: &str) -> String {
+    jsonrpc::answer::<()>(id, Err(&Error::new(code, message)))
 }
 
 #[cfg(test)]
@@ -231,36 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_told_from_what_is_no_request() {
-        for body in ["", "{", "[", "nul", r#"{"jsonrpc":"2.0","id":1"#, "{} {}", "\u{0}", "<html>"] {
-            assert_eq!(refused(body), serde_json::json!([-32700, null]), "{body:?}");
-        }
-        for body in [
-            "null",
-            "7",
-            "[]",
-            r#"["2.0",1,"Venus.AssignTicket",[]]"#,
-            r#"[{"jsonrpc":"2.0","id":1,"method":"Venus.WorkerPing","params":[]}]"#,
-            "{}",
-            r#"{"jsonrpc":"2.0","jsonrpc":"2.0","id":1,"method":"Venus.AssignTicket"}"#,
-            r#"{"jsonrpc":"2.0","id":[1],"method":"Venus.AssignTicket"}"#,
-            r#"{"jsonrpc":"2.0","id":true,"method":"Venus.AssignTicket"}"#,
-        ] {
+    fn a_batch_is_none_here() {
+        for body in ["[]", r#"[{"jsonrpc":"2.0","id":1,"method":"Venus.WorkerPing","params":[]}]"#] {
             assert_eq!(refused(body), serde_json::json!([-32600, null]), "{body}");
         }
-        for body in [
-            r#"{"id":7,"method":"Venus.AssignTicket","params":[]}"#,
-            r#"{"jsonrpc":"1.0","id":7,"method":"Venus.AssignTicket","params":[]}"#,
-            r#"{"jsonrpc":2.0,"id":7,"method":"Venus.AssignTicket","params":[]}"#,
-            r#"{"jsonrpc":"2.0","id":7}"#,
-            r#"{"jsonrpc":"2.0","id":7,"method":null}"#,
-            r#"{"jsonrpc":"2.0","id":7,"method":["Venus.AssignTicket"]}"#,
-        ] {
-            assert_eq!(refused(body), serde_json::json!([-32600, 7]), "{body}");
-        }
-        assert_eq!(request(&[b'"', 0xff, b'"']).unwrap_err().code, PARSE_ERROR);
-        let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"params":{}"#, "[".repeat(100_000));
-        assert_eq!(request(deep.as_bytes()).unwrap_err().code, PARSE_ERROR);
     }
 
     #[test]
@@ -310,24 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn an_id_comes_back_as_it_was_written() {
-        for id in ["1", "-1", "\"a\\u0062\"", "18446744073709551616", "1.5", "null"] {
-            let body = format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"method":"Venus.StoreBasicInfo","params":["one"],"extra":{{}}}}"#
-            );
-            let asked = request(body.as_bytes()).unwrap();
-            assert_eq!(asked.call, Call::StoreBasicInfo { instance: "one".into() });
-            assert!(!asked.id.is_notification());
-            let answer = answered(&asked.id, &Ok(Answer::StoreBasicInfo(None))).unwrap();
-            assert_eq!(answer, format!(r#"{{"jsonrpc":"2.0","result":null,"id":{id}}}"#));
-        }
-        let told = r#"{"jsonrpc":"2.0","method":"Venus.StoreBasicInfo","params":["one"]}"#;
-        assert!(request(told.as_bytes()).unwrap().id.is_notification());
+    fn handing_something_out_is_a_change_and_looking_is_none() {
+        let sector = crate::runtime::manager::wire::SectorId { miner: 1000, number: 1 };
+        assert!(changes(&Call::AssignTicket(sector)) && changes(&Call::AllocateSector(Default::default())));
+        assert!(!changes(&Call::PollProofState(sector)) && !changes(&Call::StoreBasicInfo { instance: "a".into() }));
     }
 
     #[test]
     fn a_managers_error_has_its_code_and_one_that_passes_has_none() {
-        let id = Id(Some("1".into()));
+        let asked = request(br#"{"jsonrpc":"2.0","id":1,"method":"Venus.StoreBasicInfo","params":["one"]}"#).unwrap();
+        assert_eq!(asked.call, Call::StoreBasicInfo { instance: "one".into() });
+        let id = asked.id;
         let method = "Venus.AssignTicket";
         let not_found = Err(ManagerError::SectorNotFound { method, message: "no \"such\"".into() });
         let body = r#"{"jsonrpc":"2.0","error":{"code":11001,"message":"no \"such\""},"id":1}"#;
