@@ -248,6 +248,14 @@ async fn a_proof_that_does_not_verify_is_never_kept() {
     );
     assert_eq!(ask!(manager, proof(id, GOOD_PROOF), Answer::SubmitProof).res, SubmitResult::Accepted);
     assert_eq!(ask!(manager, proof(id, b"forged"), Answer::SubmitProof).res, SubmitResult::MismatchedSubmission);
+    // One that is to replace it is looked at, and does so only when it verifies.
+    let again = |bytes: &[u8]| match proof(id, bytes) {
+        Call::SubmitProof { sector, proof, .. } => Call::SubmitProof { sector, proof, reset: true },
+        other => other,
+    };
+    let (res, desc) = told(ask!(manager, again(b"forged"), Answer::SubmitProof));
+    assert_eq!((res, &*desc), (SubmitResult::Rejected, "the proof does not verify"));
+    assert_eq!(ask!(manager, again(GOOD_PROOF), Answer::SubmitProof).res, SubmitResult::DuplicateSubmit);
 }
 
 #[tokio::test]

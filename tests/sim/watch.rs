@@ -89,6 +89,8 @@ struct Page {
     data: Vec<[u8; 32]>,
     /// A pre-commit is, or may be, on its way.
     sent: bool,
+    /// The pre-commit is on the chain.
+    landed: bool,
     /// It was sent back, and what was made later is still in its store.
     undone: bool,
     /// What pc2 answered was found to be provable.
@@ -104,6 +106,7 @@ impl Page {
             intent: None,
             data: Vec::new(),
             sent: false,
+            landed: false,
             undone: false,
             proven: false,
         }
@@ -114,6 +117,7 @@ impl Page {
     fn may_go_back(&self, to: &str) -> bool {
         let floor = match self.state.as_str() {
             "PC2Done" if self.sent => "PC2Done",
+            "PCSubmitted" if self.landed => "PCSubmitted",
             "PCSubmitted" => "PC2Done",
             state if place(state) > place("PCSubmitted") => "PCSubmitted",
             _ => "Allocated",
@@ -148,6 +152,8 @@ impl Page {
                 broken.push("deals: other pieces were added than those of the deals".into());
             }
             Event::Submitting => self.sent = true,
+            Event::PreCommitLanded => self.landed = true,
+            Event::PreCommitFailed { .. } => self.landed = false,
             Event::PreCommitSubmitted | Event::ProofSubmitted if !self.sent => {
                 broken.push(format!("intent: {} without a word before it", event.name()));
             }

@@ -84,10 +84,13 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             PCSubmitted
         }
         (PCSubmitted, Event::PreCommitFailed { .. }) => {
-            record.reset = true;
+            (record.reset, record.pre_commit_landed) = (true, false);
             PC2Done
         }
-        (PCSubmitted, Event::PreCommitLanded) => PCLanded,
+        (PCSubmitted, Event::PreCommitLanded) => {
+            record.pre_commit_landed = true;
+            PCLanded
+        }
         (PCLanded, Event::SpaceReserved(store)) => {
             record.reserved = Some(store);
             PCLanded

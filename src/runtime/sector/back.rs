@@ -19,15 +19,30 @@ use super::{Record, State};
 /// The states that `record` may go on from, its own included, in the order of a sector's life. Empty: there is no sector.
 pub fn legal(record: &Record) -> Vec<State> {
     use State::*;
-    let now = record.state;
-    let floor = match now {
-        Empty => return Vec::new(),
-        Finished | Aborted => now,
+    let floor = match record.state {
         PC2Done if record.pre_commit_sent => PC2Done,
+        PCSubmitted if record.pre_commit_landed => PCSubmitted,
+        now => floor(now),
+    };
+    between(floor, record.state)
+}
+
+/// What was legal in any version: a journal holds what its own version allowed.
+fn floor(now: State) -> State {
+    use State::*;
+    match now {
+        Empty | Finished | Aborted => now,
         PCSubmitted => PC2Done,
         _ if place(now) > place(PCSubmitted) => PCSubmitted,
         _ => Allocated,
-    };
+    }
+}
+
+fn between(floor: State, now: State) -> Vec<State> {
+    use State::*;
+    if now == Empty {
+        return Vec::new();
+    }
     let kept = State::ALL.into_iter().filter(|state| place(floor) <= place(*state) && place(*state) <= place(now));
     // An operator may give a sector up, except one that has ended.
     let given_up = (now != Finished && now != Aborted).then_some(Aborted);
@@ -37,7 +52,7 @@ pub fn legal(record: &Record) -> Vec<State> {
 /// The record sent back to `to`; `None` where that is not legal, or not a way back.
 pub(super) fn set_back(mut record: Record, to: State) -> Option<Record> {
     use State::*;
-    if to == Aborted || !legal(&record).contains(&to) {
+    if to == Aborted || !between(floor(record.state), record.state).contains(&to) {
         return None;
     }
     let from = record.state;
@@ -135,6 +150,10 @@ mod tests {
         let sent = Record { pre_commit_sent: true, ..at(PC2Done) };
         assert_eq!(legal(&sent), [PC2Done, Aborted]);
         assert_eq!(legal(&at(PC2Done)).len(), 8, "before that everything is legal");
+        let landed = Record { pre_commit_landed: true, ..at(PCSubmitted) };
+        assert_eq!(legal(&landed), [PCSubmitted, Aborted], "it is not submitted a second time");
+        // An older version allowed it, and its journals are read.
+        assert_eq!(set_back(sent, TreeDBuilt).unwrap().state, TreeDBuilt);
     }
 
     #[test]

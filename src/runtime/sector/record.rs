@@ -37,6 +37,9 @@ pub struct Record {
     /// The same of the proof.
     #[serde(default)]
     pub proof_sent: bool,
+    /// The pre-commit is on the chain: it is not submitted again.
+    #[serde(default)]
+    pub pre_commit_landed: bool,
     /// The persistent store that has the files.
     pub persisted_in: Option<String>,
     pub seed: Option<Seed>,

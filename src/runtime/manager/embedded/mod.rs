@@ -284,8 +284,8 @@ impl Embedded {
                     |sector: &mut Sector, work: &Work<'_>| sector.wait_seed(proof_type, &work.chain, &work.beacon);
                 Answer::WaitSeed(self.with_sector(id, rule).await?)
             }
-            Call::SubmitProof { sector, proof, reset: _ } => {
-                Answer::SubmitProof(self.submit_proof(sector, proof.proof.0).await?)
+            Call::SubmitProof { sector, proof, reset } => {
+                Answer::SubmitProof(self.submit_proof(sector, proof.proof.0, reset).await?)
             }
             Call::PollProofState(id) => {
                 let rule = |sector: &mut Sector, work: &Work<'_>| Ok(sector.proof_state(&work.chain));
@@ -386,9 +386,9 @@ impl Embedded {
 
     /// Verifies a proof and accepts it. The verifier works outside of any transaction, so what it was asked is
     /// compared with what would be asked when it has answered.
-    async fn submit_proof(&self, id: SectorId, proof: Vec<u8>) -> Result<SubmitResp, Trouble> {
+    async fn submit_proof(&self, id: SectorId, proof: Vec<u8>, reset: bool) -> Result<SubmitResp, Trouble> {
         let examine =
-            |sector: &mut Sector, work: &Work<'_>| Ok(sector.examine_proof(&proof, &work.chain, &work.beacon));
+            |sector: &mut Sector, work: &Work<'_>| Ok(sector.examine_proof(&proof, reset, &work.chain, &work.beacon));
         let claim = match self.with_sector(id, examine).await? {
             ProofVerdict::Answer(answer) => return Ok(answer),
             ProofVerdict::Verify(claim) => claim,
@@ -400,7 +400,7 @@ impl Embedded {
         if !says_yes {
             return Ok(sector::rejected("the proof does not verify"));
         }
-        self.with_sector(id, |sector, work| match sector.examine_proof(&proof, &work.chain, &work.beacon) {
+        self.with_sector(id, |sector, work| match sector.examine_proof(&proof, reset, &work.chain, &work.beacon) {
             ProofVerdict::Answer(answer) => Ok(answer),
             ProofVerdict::Verify(now) if now == claim => Ok(sector.accept_proof(proof.clone(), &work.chain)),
             ProofVerdict::Verify(_) => Err(Refusal("the sector changed while its proof was verified".into())),

@@ -192,18 +192,21 @@ impl Sector {
     }
 
     /// What a submitted proof calls for.
-    pub fn examine_proof(&self, proof: &[u8], chain: &Chain, beacon: &Beacon) -> ProofVerdict {
-        match self.claim(proof, chain, beacon) {
+    pub fn examine_proof(&self, proof: &[u8], reset: bool, chain: &Chain, beacon: &Beacon) -> ProofVerdict {
+        match self.claim(proof, reset, chain, beacon) {
             Ok(claim) => ProofVerdict::Verify(claim),
             Err(answer) => ProofVerdict::Answer(answer),
         }
     }
 
-    fn claim(&self, proof: &[u8], chain: &Chain, beacon: &Beacon) -> Result<SealClaim, SubmitResp> {
+    fn claim(&self, proof: &[u8], reset: bool, chain: &Chain, beacon: &Beacon) -> Result<SealClaim, SubmitResp> {
         match &self.proof {
             Some(accepted) if accepted.bytes == proof => return Err(duplicate()),
-            Some(_) => return Err(mismatched("another proof was accepted, and that message has not failed")),
-            None => self.refuse_if_ended().map_err(|Refusal(reason)| rejected(reason))?,
+            Some(_) if !reset => {
+                return Err(mismatched("another proof was accepted, and that message has not failed"));
+            }
+            // One that replaces it is looked at as the first was.
+            Some(_) | None => self.refuse_if_ended().map_err(|Refusal(reason)| rejected(reason))?,
         }
         let (Some(ticket), Some(pre_commit)) = (self.ticket, self.pre_commit) else {
             return Err(rejected("no pre-commit was submitted"));
