@@ -50,7 +50,7 @@ fn from_another_address_changing_needs_the_token() {
     };
     let answers = fs::read_to_string(rig.path("answers")).unwrap_or_default();
     let codes = String::from_utf8_lossy(&output.stdout).into_owned();
-    let expected = "list 0\npause 1\npause 1\npause 0\nresume 0\nlist 1\nhere pause 0\nhere resume 1\nhere list 0\n";
+    let expected = "list 0\npause 1\npause 1\npause 0\nresume 0\nlist 2\nhere pause 0\nhere resume 1\nhere list 0\n";
     assert_eq!(codes, expected, "{}\n{answers}", said(&output));
     assert!(answers.contains("needs the token of worker.rpc_server.token_file"), "{answers}");
     assert!(answers.contains("the token is not this worker's"), "{answers}");
