@@ -23,9 +23,11 @@ pub fn apply(record: Record, event: Event, sealing: &Sealing) -> Result<Record, 
         Event::SetBack { to } => super::back::set_back(record, to),
         Event::UndoneRemoved => super::back::undone_removed(record),
         Event::Submitting => submitting(record),
-        event => transition(record, event, sealing).map(|next| {
+        event => transition(record, event, sealing).map(|next| Record {
             // Nothing is done before the removal but giving the sector up. Older versions removed nothing, and went on.
-            Record { undone: next.undone && !durable, ..next }
+            undone: next.undone && !durable,
+            pre_commit_landed: next.state == State::PCLanded || next.pre_commit_landed && next.state != State::PC2Done,
+            ..next
         }),
     };
     let mut next = next.ok_or(impossible)?;
@@ -84,13 +86,10 @@ fn transition(mut record: Record, event: Event, sealing: &Sealing) -> Option<Rec
             PCSubmitted
         }
         (PCSubmitted, Event::PreCommitFailed { .. }) => {
-            (record.reset, record.pre_commit_landed) = (true, false);
+            record.reset = true;
             PC2Done
         }
-        (PCSubmitted, Event::PreCommitLanded) => {
-            record.pre_commit_landed = true;
-            PCLanded
-        }
+        (PCSubmitted, Event::PreCommitLanded) => PCLanded,
         (PCLanded, Event::SpaceReserved(store)) => {
             record.reserved = Some(store);
             PCLanded
