@@ -1,10 +1,7 @@
 //! What comes through the pipes: in any order, among anything.
 
 use crate::rig::{Rig, begin, end, rehearsing, run, stranger};
-use damocles_worker::runtime::{
-    processor::{Executor, Output},
-    stage::Stage::*,
-};
+use damocles_worker::runtime::{processor::Output, stage::Stage::*};
 
 #[test]
 fn answers_in_another_order_reach_who_asked() {
