@@ -244,7 +244,7 @@ mod tests {
         // It went since: what was made on it can still be meant.
         check_nodes(&of(0), &Facts::default(), &state).unwrap();
         let told = nothing(&of(1), &state, Path::new("/r")).to_string();
-        assert_eq!(told, "the record /r names no files on node 1; it has some on node 0");
+        assert_eq!(told, "the record /r names no files on node 1; it has some on node 0: choose with --node");
         let told = nothing(&of(1), &State::default(), Path::new("/r")).to_string();
         assert!(told.contains("/r names no files of this boot"), "{told}");
     }

@@ -116,7 +116,7 @@ pub enum Refusal {
     NoFiles(PathBuf),
     #[error("the record {} names no files of this boot; say which are meant with --path or --path-pattern", .0.display())]
     NothingKnown(PathBuf),
-    #[error("the record {} names no files on node {}; it has some on node {}", record.display(), list(nodes), list(has))]
+    #[error("the record {} names no files on node {}; it has some on node {}: choose with --node", record.display(), list(nodes), list(has))]
     NothingOnNodes { record: PathBuf, nodes: BTreeSet<NodeId>, has: BTreeSet<NodeId> },
     #[error("the record {} would lie on a hugetlbfs, which takes no such file and is gone at the next boot; choose a --state on another file system", .0.display())]
     RecordOnHugetlbfs(PathBuf),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_says_what_to_do() {
+    fn refusals_of_paths_and_mounts_say_what_to_do() {
         let path = || PathBuf::from("/x");
         let filesystem = "tmpfs".to_owned();
         for (refusal, hint) in [

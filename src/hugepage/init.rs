@@ -193,8 +193,7 @@ pub(super) fn carry_out(
     };
     match undone.left.is_empty() {
         true => {
-            let whole = matches!(cause, InitError::Stays { .. });
-            let what = if whole { "everything else" } else { "everything" };
+            let what = if matches!(cause, InitError::Stays { .. }) { "everything else" } else { "everything" };
             (world.talk)(Talk::Note(format!("{what} of this run was taken back")));
             Err(cause)
         }

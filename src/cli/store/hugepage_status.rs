@@ -68,7 +68,7 @@ fn write(status: &Status, io: &mut Io) -> Result<()> {
     if !status.unasked.is_empty() {
         let (number, names) = (status.unasked.len(), processes(&status.unasked));
         let number = count(number, "process", "processes");
-        writeln!(io.out, "{number} did not let us look what they have mapped: {names}")?;
+        writeln!(io.out, "{number} did not let us see what is mapped: {names}")?;
     }
     Ok(())
 }
